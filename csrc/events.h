@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM rust_fsdax
+#undef TRACE_INCLUDE_PATH
+#undef TRACE_INCLUDE_FILE
+
+#if !defined(RUST_FSDAX_EVENTS_H) || defined(TRACE_HEADER_MULTI_READ)
+#define RUST_FSDAX_EVENTS_H
+
+#include <linux/tracepoint.h>
+
+/* What happens to a folio: pfn, order and its reference count afterwards. */
+DECLARE_EVENT_CLASS(rust_fsdax_folio,
+	TP_PROTO(unsigned long pfn, unsigned int order, int refs),
+	TP_ARGS(pfn, order, refs),
+	TP_STRUCT__entry(
+		__field(unsigned long, pfn)
+		__field(unsigned int, order)
+		__field(int, refs)
+	),
+	TP_fast_assign(
+		__entry->pfn = pfn;
+		__entry->order = order;
+		__entry->refs = refs;
+	),
+	TP_printk("pfn=%#lx order=%u refs=%d",
+		  __entry->pfn, __entry->order, __entry->refs)
+);
+
+DEFINE_EVENT(rust_fsdax_folio, rust_fsdax_request,
+	TP_PROTO(unsigned long pfn, unsigned int order, int refs),
+	TP_ARGS(pfn, order, refs));
+
+DEFINE_EVENT(rust_fsdax_folio, rust_fsdax_free,
+	TP_PROTO(unsigned long pfn, unsigned int order, int refs),
+	TP_ARGS(pfn, order, refs));
+
+/* What happens to an entry: file, page offset, and the pfn that it names. */
+DECLARE_EVENT_CLASS(rust_fsdax_entry,
+	TP_PROTO(unsigned int dev, unsigned long ino, unsigned long index,
+		 unsigned long pfn, unsigned int order),
+	TP_ARGS(dev, ino, index, pfn, order),
+	TP_STRUCT__entry(
+		__field(unsigned int, dev)
+		__field(unsigned long, ino)
+		__field(unsigned long, index)
+		__field(unsigned long, pfn)
+		__field(unsigned int, order)
+	),
+	TP_fast_assign(
+		__entry->dev = dev;
+		__entry->ino = ino;
+		__entry->index = index;
+		__entry->pfn = pfn;
+		__entry->order = order;
+	),
+	TP_printk("dev=%u:%u ino=%lu index=%lu pfn=%#lx order=%u",
+		  __entry->dev >> 20, __entry->dev & 0xfffff,
+		  __entry->ino, __entry->index, __entry->pfn, __entry->order)
+);
+
+#define DEFINE_ENTRY_EVENT(name)					\
+DEFINE_EVENT(rust_fsdax_entry, name,					\
+	TP_PROTO(unsigned int dev, unsigned long ino, unsigned long index, \
+		 unsigned long pfn, unsigned int order),		\
+	TP_ARGS(dev, ino, index, pfn, order))
+
+DEFINE_ENTRY_EVENT(rust_fsdax_insert);
+DEFINE_ENTRY_EVENT(rust_fsdax_zap);
+DEFINE_ENTRY_EVENT(rust_fsdax_revive);
+DEFINE_ENTRY_EVENT(rust_fsdax_remove);
+DEFINE_ENTRY_EVENT(rust_fsdax_writeback);
+DEFINE_ENTRY_EVENT(rust_fsdax_wait_begin);
+DEFINE_ENTRY_EVENT(rust_fsdax_wait_end);
+
+#endif /* RUST_FSDAX_EVENTS_H */
+
+#define TRACE_INCLUDE_PATH .
+#define TRACE_INCLUDE_FILE events
+#include <trace/define_trace.h>

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/hash.h>
+#include <linux/highmem.h>
+#include <linux/huge_mm.h>
+#include <linux/memcontrol.h>
+#include <linux/pagemap.h>
+#include <linux/pgtable.h>
+#include <linux/ratelimit.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/vmstat.h>
+#include "helpers.h"
+
+/*
+ * Weak, so that the module can say in one line what is missing instead of
+ * being refused with one line per symbol.
+ */
+#pragma weak dax_entry_mkclean
+#pragma weak dax_register_provider
+#pragma weak dax_unregister_provider
+#pragma weak finish_fault
+#pragma weak fsdax_register_folio_ops
+#pragma weak fsdax_unregister_folio_ops
+#pragma weak iomap_iter
+#pragma weak iomap_iter_advance
+#pragma weak prep_compound_page
+#pragma weak tryget_dev_pagemap
+
+void prep_compound_page(struct page *page, unsigned int order);
+
+/*
+ * A lock for the association of each folio. Hashed by PMD, so that all pages
+ * that one folio can be made of share a lock; irq-safe, since it nests in the
+ * i_pages lock.
+ */
+#define FOLIO_LOCK_BITS 6
+static spinlock_t folio_locks[1 << FOLIO_LOCK_BITS] = {
+	[0 ... (1 << FOLIO_LOCK_BITS) - 1] =
+		__SPIN_LOCK_UNLOCKED(folio_locks),
+};
+
+static spinlock_t *folio_lock_of(unsigned long pfn)
+{
+	return &folio_locks[hash_long(pfn >> PMD_ORDER, FOLIO_LOCK_BITS)];
+}
+
+unsigned long rust_fsdax_folio_lock(unsigned long pfn)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(folio_lock_of(pfn), flags);
+	return flags;
+}
+
+void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags)
+{
+	spin_unlock_irqrestore(folio_lock_of(pfn), flags);
+}
+
+void rust_fsdax_xa_lock_irq(struct xarray *xa)
+{
+	xa_lock_irq(xa);
+}
+
+void rust_fsdax_xa_unlock_irq(struct xarray *xa)
+{
+	xa_unlock_irq(xa);
+}
+
+struct page *rust_fsdax_pfn_to_page(unsigned long pfn)
+{
+	return pfn_to_page(pfn);
+}
+
+unsigned long rust_fsdax_page_to_pfn(struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+void *rust_fsdax_pfn_to_virt(unsigned long pfn)
+{
+	return __va(PFN_PHYS(pfn));
+}
+
+unsigned int rust_fsdax_folio_order(struct folio *folio)
+{
+	return folio_order(folio);
+}
+
+void rust_fsdax_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+bool rust_fsdax_folio_try_get(struct folio *folio)
+{
+	return folio_try_get(folio);
+}
+
+bool rust_fsdax_folio_ref_freeze(struct folio *folio, int count)
+{
+	return folio_ref_freeze(folio, count);
+}
+
+int rust_fsdax_folio_ref_count(struct folio *folio)
+{
+	return folio_ref_count(folio);
+}
+
+int rust_fsdax_folio_mapcount(struct folio *folio)
+{
+	return folio_mapcount(folio);
+}
+
+bool rust_fsdax_page_compound(struct page *page)
+{
+	return PageCompound(page);
+}
+
+void rust_fsdax_reset_head(struct folio *folio)
+{
+	folio_reset_order(folio);
+	__ClearPageHead(&folio->page);
+}
+
+bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap)
+{
+	return percpu_ref_tryget_live(&pgmap->ref);
+}
+
+void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap)
+{
+	put_dev_pagemap(pgmap);
+}
+
+unsigned long rust_fsdax_pgmap_head(struct dev_pagemap *pgmap)
+{
+	struct vmem_altmap *altmap = pgmap_altmap(pgmap);
+
+	return altmap ? altmap->reserve + altmap->free : 0;
+}
+
+bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap)
+{
+	return !percpu_ref_is_dying(&pgmap->ref);
+}
+
+void rust_fsdax_mapping_set_error(struct address_space *mapping, int error)
+{
+	mapping_set_error(mapping, error);
+}
+
+bool rust_fsdax_mapping_empty(struct address_space *mapping)
+{
+	return mapping_empty(mapping);
+}
+
+void rust_fsdax_cond_resched(void)
+{
+	cond_resched();
+}
+
+void rust_fsdax_rcu_read_lock(void)
+{
+	rcu_read_lock();
+}
+
+void rust_fsdax_rcu_read_unlock(void)
+{
+	rcu_read_unlock();
+}
+
+long rust_fsdax_task_pid(void)
+{
+	return current->pid;
+}
+
+bool rust_fsdax_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, 10 * HZ, 10);
+
+	return __ratelimit(&state);
+}
+
+bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf)
+{
+	return pmd_trans_huge(pmdp_get(vmf->pmd));
+}
+
+bool rust_fsdax_vma_sync(struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_SYNC;
+}
+
+unsigned long rust_fsdax_zero_pfn(unsigned long address)
+{
+	return zero_pfn(address);
+}
+
+void rust_fsdax_clear_cow_page(struct vm_fault *vmf)
+{
+	clear_user_highpage(vmf->cow_page, vmf->address);
+}
+
+void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr)
+{
+	void *to = kmap_local_page(vmf->cow_page);
+
+	copy_user_page(to, kaddr, vmf->address, vmf->cow_page);
+	kunmap_local(to);
+}
+
+void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf)
+{
+	__SetPageUptodate(vmf->cow_page);
+}
+
+void rust_fsdax_count_major_fault(struct vm_fault *vmf)
+{
+	count_vm_event(PGMAJFAULT);
+	count_memcg_event_mm(vmf->vma->vm_mm, PGMAJFAULT);
+}
+
+unsigned int rust_fsdax_vmf_error(int error)
+{
+	return vmf_error(error);
+}
+
+u64 rust_fsdax_iomap_length(struct iomap_iter *iter)
+{
+	return iomap_length(iter);
+}
+
+bool rust_fsdax_kernel_has_series(void)
+{
+	return dax_register_provider && dax_unregister_provider &&
+	       fsdax_register_folio_ops && fsdax_unregister_folio_ops &&
+	       tryget_dev_pagemap && dax_entry_mkclean &&
+	       prep_compound_page && finish_fault && iomap_iter &&
+	       iomap_iter_advance;
+}
+
+int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops)
+{
+	return fsdax_register_folio_ops(ops);
+}
+
+void rust_fsdax_unregister_folio_ops(const struct fsdax_folio_ops *ops)
+{
+	fsdax_unregister_folio_ops(ops);
+}
+
+int rust_fsdax_register_provider(const struct dax_provider_ops *ops)
+{
+	return dax_register_provider(ops);
+}
+
+void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops)
+{
+	dax_unregister_provider(ops);
+}
+
+struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn)
+{
+	return tryget_dev_pagemap(pfn);
+}
+
+void rust_fsdax_entry_mkclean(struct address_space *mapping, pgoff_t index,
+			      unsigned long pfn, unsigned long count)
+{
+	dax_entry_mkclean(mapping, index, pfn, count);
+}
+
+void rust_fsdax_prep_compound_page(struct page *page, unsigned int order)
+{
+	prep_compound_page(page, order);
+}
+
+vm_fault_t rust_fsdax_finish_fault(struct vm_fault *vmf)
+{
+	return finish_fault(vmf);
+}
+
+int rust_fsdax_iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops)
+{
+	return iomap_iter(iter, ops);
+}
+
+int rust_fsdax_iomap_iter_advance(struct iomap_iter *iter, u64 count)
+{
+	return iomap_iter_advance(iter, count);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C inlines, macros and symbols of the kernel series that Rust needs: one
+ * function each, no logic.
+ */
+#ifndef RUST_FSDAX_HELPERS_H
+#define RUST_FSDAX_HELPERS_H
+
+#include <linux/dax.h>
+#include <linux/fsdax_provider.h>
+#include <linux/iomap.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/xarray.h>
+
+/* xarray */
+static const unsigned int RUST_FSDAX_XA_CHUNK_SHIFT = XA_CHUNK_SHIFT;
+void rust_fsdax_xa_lock_irq(struct xarray *xa);
+void rust_fsdax_xa_unlock_irq(struct xarray *xa);
+
+/* folios */
+struct page *rust_fsdax_pfn_to_page(unsigned long pfn);
+unsigned long rust_fsdax_page_to_pfn(struct page *page);
+void *rust_fsdax_pfn_to_virt(unsigned long pfn);
+unsigned int rust_fsdax_folio_order(struct folio *folio);
+void rust_fsdax_folio_put(struct folio *folio);
+bool rust_fsdax_folio_try_get(struct folio *folio);
+bool rust_fsdax_folio_ref_freeze(struct folio *folio, int count);
+int rust_fsdax_folio_ref_count(struct folio *folio);
+int rust_fsdax_folio_mapcount(struct folio *folio);
+bool rust_fsdax_page_compound(struct page *page);
+void rust_fsdax_reset_head(struct folio *folio);
+unsigned long rust_fsdax_folio_lock(unsigned long pfn);
+void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags);
+
+/* pgmaps */
+bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap);
+void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap);
+unsigned long rust_fsdax_pgmap_head(struct dev_pagemap *pgmap);
+bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
+
+/* files */
+void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
+bool rust_fsdax_mapping_empty(struct address_space *mapping);
+void rust_fsdax_cond_resched(void);
+void rust_fsdax_rcu_read_lock(void);
+void rust_fsdax_rcu_read_unlock(void);
+long rust_fsdax_task_pid(void);
+bool rust_fsdax_ratelimit(void);
+
+/* faults */
+bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf);
+bool rust_fsdax_vma_sync(struct vm_area_struct *vma);
+unsigned long rust_fsdax_zero_pfn(unsigned long address);
+void rust_fsdax_clear_cow_page(struct vm_fault *vmf);
+void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr);
+void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf);
+void rust_fsdax_count_major_fault(struct vm_fault *vmf);
+unsigned int rust_fsdax_vmf_error(int error);
+u64 rust_fsdax_iomap_length(struct iomap_iter *iter);
+
+/* symbols that only a kernel with the series has */
+bool rust_fsdax_kernel_has_series(void);
+int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops);
+void rust_fsdax_unregister_folio_ops(const struct fsdax_folio_ops *ops);
+int rust_fsdax_register_provider(const struct dax_provider_ops *ops);
+void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops);
+struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn);
+void rust_fsdax_entry_mkclean(struct address_space *mapping, pgoff_t index,
+			      unsigned long pfn, unsigned long count);
+void rust_fsdax_prep_compound_page(struct page *page, unsigned int order);
+vm_fault_t rust_fsdax_finish_fault(struct vm_fault *vmf);
+int rust_fsdax_iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops);
+int rust_fsdax_iomap_iter_advance(struct iomap_iter *iter, u64 count);
+
+#endif /* RUST_FSDAX_HELPERS_H */

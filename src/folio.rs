@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a folio's count means, its association with files, and the free path.
+//!
+//! Counterpart of `dax_folio_init()`, `dax_associate_entry()`, `dax_folio_put()` and
+//! `dax_folio_reset_order()` of `fs/dax.c`, and of `free_zone_device_folio()`.
+
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    ffi::c_void,
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    },
+    types::NotThreadSafe, //
+};
+
+use crate::{
+    bindings::{
+        self,
+        page_field, //
+    },
+    entry::Order,
+    mapping::Mapping,
+    pgmap::{
+        owner_mark,
+        PgmapRef, //
+    },
+    trace,
+    wait, //
+};
+
+/// A folio whose count may be 0, borrowed with something that keeps its memmap.
+///
+/// Two words say what state it is in, the reference count and the owner mark in
+/// `page->zone_device_data` of the head page:
+///
+/// | owner mark | count | state    | who may touch the other fields of `struct folio`           |
+/// |------------|-------|----------|-----------------------------------------------------------|
+/// | not ours   | 0     | free     | [`crate::pgmap::request`], under the folio lock            |
+/// | not ours   | n > 0 | foreign  | fs/dax.c or a driver                                       |
+/// | ours       | n > 0 | active   | whoever holds a reference; mapping, index: folio lock too  |
+/// | ours       | 0     | draining | the free path only                                         |
+///
+/// A count of n is made of one for the entry of each file that tracks the folio, one per page
+/// table entry, and the pins (GUP, pipes, DMA). *Idle* is the state "not ours": the free path
+/// has finished. A count of 0 alone is not idle.
+///
+/// # Invariants
+///
+/// `page` points into a memmap that stays during `'p`.
+#[derive(Clone, Copy)]
+pub(crate) struct Folio<'p> {
+    page: NonNull<bindings::page>,
+    _memmap: PhantomData<&'p PgmapRef>,
+}
+
+/// What [`Folio::look`] finds.
+pub(crate) enum State {
+    /// Free, as far as we are concerned: the free path has finished.
+    Idle,
+    /// The count is 0, and the free path still writes to the folio.
+    Draining,
+    /// In use; the reference keeps it so.
+    Active(FolioRef),
+}
+
+impl<'p> Folio<'p> {
+    /// # Safety
+    ///
+    /// `page` points into a memmap that stays during `'p`.
+    pub(crate) unsafe fn from_raw(
+        page: *mut bindings::page,
+        memmap: PhantomData<&'p PgmapRef>,
+    ) -> Self {
+        Self {
+            // SAFETY: A pointer into a memmap is not null.
+            // INVARIANT: By the requirement of this function.
+            page: unsafe { NonNull::new_unchecked(page) },
+            _memmap: memmap,
+        }
+    }
+
+    fn as_raw(self) -> *mut bindings::page {
+        self.page.as_ptr()
+    }
+
+    /// The page `n` pages behind this one, which the caller knows to be in the same memmap.
+    pub(crate) fn page(self, n: usize) -> Self {
+        Self {
+            // SAFETY: Both pages are part of the same virtually contiguous memmap.
+            // INVARIANT: As for `self`.
+            page: unsafe { self.page.add(n) },
+            _memmap: PhantomData,
+        }
+    }
+
+    fn owner(&self) -> &Atomic<*mut c_void> {
+        // SAFETY: By the type invariant the field is valid, and all accesses to it are atomic.
+        unsafe { Atomic::from_ptr(page_field::zone_device_data(self.as_raw())) }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.owner().load(Acquire) as usize == owner_mark()
+    }
+
+    /// Whether this page is free: part of no active or draining folio, and of no file.
+    pub(crate) fn is_free(self) -> bool {
+        // SAFETY: By the type invariant the fields are valid; they are read atomically, since a
+        // page that is not free may change under us.
+        let (count, mapping, compound) = unsafe {
+            (
+                Atomic::from_ptr(page_field::refcount(self.as_raw())).load(Relaxed),
+                Atomic::from_ptr(page_field::mapping(self.as_raw())).load(Relaxed),
+                bindings::rust_fsdax_page_compound(self.as_raw()),
+            )
+        };
+
+        // A tail page has a count of 0 and no mark, but belongs to its head.
+        count == 0 && mapping.is_null() && !compound && !self.is_ours()
+    }
+
+    /// Makes the folio active, with a count of 1 that the caller gets.
+    ///
+    /// # Safety
+    ///
+    /// All pages of the folio are free, which `_lock` preserves, and the caller hands a pgmap
+    /// reference over to it.
+    pub(crate) unsafe fn activate(self, order: Order, _lock: &FolioLock) -> FolioRef {
+        let page = self.as_raw();
+
+        if order != Order::Pte {
+            // SAFETY: The pages are free and ours, so nobody else looks at them.
+            unsafe { bindings::rust_fsdax_prep_compound_page(page, order.get()) };
+        }
+        // SAFETY: The folio is free and ours; the fields are valid by the type invariant.
+        unsafe {
+            *page_field::mapping(page) = core::ptr::null_mut();
+            *page_field::index(page) = 0;
+            *page_field::private(page) = 0;
+            // Whoever gets a reference from now on sees all of the above.
+            Atomic::from_ptr(page_field::refcount(page)).store(1, Release);
+        }
+        // After the count, so that the folio never looks as if it were draining.
+        self.owner().store(owner_mark() as *mut c_void, Release);
+        // INVARIANT: The count of 1 is ours, and the mark and the pgmap reference are there.
+        FolioRef(self.page)
+    }
+
+    /// What state the folio is in. Any context.
+    ///
+    /// The reference in [`State::Active`] may be the last one by the time it is dropped.
+    pub(crate) fn look(self) -> State {
+        // SAFETY: By the type invariant the memmap stays; a count of 0 is not raised.
+        if unsafe { bindings::rust_fsdax_folio_try_get(self.as_raw().cast()) } {
+            if self.is_ours() {
+                // INVARIANT: The reference was just taken, and the folio is ours.
+                return State::Active(FolioRef(self.page));
+            }
+            // SAFETY: The reference that was just taken.
+            unsafe { bindings::rust_fsdax_folio_put(self.as_raw().cast()) };
+            return State::Idle;
+        }
+        if self.is_ours() {
+            State::Draining
+        } else {
+            State::Idle
+        }
+    }
+
+    /// Address to sleep on until the folio is idle, or an entry that names it was revived.
+    pub(crate) fn wait_address(self) -> wait::Address {
+        wait::Address::of(self.as_raw())
+    }
+
+    /// Sleeps until the free path has finished, if it is running. Uninterruptible but short: the
+    /// free path neither sleeps nor waits.
+    pub(crate) fn wait_drained(self) {
+        wait::on(self.wait_address(), |wait| loop {
+            let _ = wait.prepare(wait::Task::Uninterruptible);
+            if !matches!(self.look(), State::Draining) {
+                break;
+            }
+            wait::sleep();
+        })
+    }
+}
+
+/// One reference to an active folio.
+///
+/// # Invariants
+///
+/// `.0` is the head page of an active folio (see [`Folio`]), and one count of it is ours. Hence
+/// the folio, its order and its pgmap stay.
+pub(crate) struct FolioRef(NonNull<bindings::page>);
+
+// SAFETY: A folio reference belongs to no thread.
+unsafe impl Send for FolioRef {}
+
+impl FolioRef {
+    /// Takes over the reference that a tracked entry holds.
+    ///
+    /// # Safety
+    ///
+    /// A tracked entry names `pfn`, and the caller is about to make it a zapped one, or a
+    /// forgotten [`FolioRef`] of `pfn` exists.
+    pub(crate) unsafe fn from_entry(pfn: usize) -> Self {
+        // SAFETY: The reference keeps the pgmap and hence the memmap.
+        let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
+        // SAFETY: A pointer into a memmap is not null.
+        // INVARIANT: By the requirement of this function there is a reference to take over.
+        Self(unsafe { NonNull::new_unchecked(page) })
+    }
+
+    /// Hands the reference over to an entry that is about to be tracked; returns the pfn.
+    pub(crate) fn into_entry(self) -> usize {
+        let pfn = self.pfn();
+        core::mem::forget(self);
+        pfn
+    }
+
+    /// Gives the reference to C code.
+    pub(crate) fn into_raw(self) -> *mut bindings::folio {
+        let folio = self.0.as_ptr().cast();
+        core::mem::forget(self);
+        folio
+    }
+
+    /// The folio, while the reference keeps it.
+    pub(crate) fn as_folio(&self) -> Folio<'_> {
+        // SAFETY: By the type invariant the memmap stays while `self` does.
+        unsafe { Folio::from_raw(self.0.as_ptr(), PhantomData) }
+    }
+
+    /// First pfn of the folio.
+    pub(crate) fn pfn(&self) -> usize {
+        // SAFETY: By the type invariant the memmap exists.
+        unsafe { bindings::rust_fsdax_page_to_pfn(self.0.as_ptr()) }
+    }
+
+    /// Order of the folio.
+    pub(crate) fn order(&self) -> u32 {
+        // SAFETY: By the type invariant the order is stable.
+        unsafe { bindings::rust_fsdax_folio_order(self.0.as_ptr().cast()) }
+    }
+
+    /// The reference count, which others may change at any time.
+    pub(crate) fn count(&self) -> i32 {
+        // SAFETY: By the type invariant the folio stays.
+        unsafe { bindings::rust_fsdax_folio_ref_count(self.0.as_ptr().cast()) }
+    }
+
+    /// The number of page table entries that map the folio, for messages.
+    pub(crate) fn mapcount(&self) -> i32 {
+        // SAFETY: By the type invariant the folio stays.
+        unsafe { bindings::rust_fsdax_folio_mapcount(self.0.as_ptr().cast()) }
+    }
+
+    /// Frees the folio at once if this is the only reference; gives the reference back if not.
+    ///
+    /// The folio is idle when this returns `Ok`.
+    pub(crate) fn free_if_last(self) -> Result<(), Self> {
+        let page = self.0.as_ptr();
+
+        // SAFETY: By the type invariant the folio stays.
+        if !unsafe { bindings::rust_fsdax_folio_ref_freeze(page.cast(), 1) } {
+            return Err(self);
+        }
+        core::mem::forget(self);
+        // SAFETY: The folio is at 0 now, so that its fields are ours; its pgmap stays until
+        // `free` puts the reference.
+        unsafe {
+            let pgmap = *page_field::pgmap(page);
+            free(page, pgmap.cast());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FolioRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to put.
+        unsafe { bindings::rust_fsdax_folio_put(self.0.as_ptr().cast()) }
+    }
+}
+
+/// The free path, 1 -> 0: makes the folio idle.
+///
+/// Resets what made it part of a file and all compound state, publishes "idle", wakes the
+/// waiters, and puts the pgmap reference, in this order.
+///
+/// Any context, irqs off included: it neither sleeps nor allocates nor takes the i_pages lock.
+///
+/// # Safety
+///
+/// `page` is the head page of a folio with our mark whose count just reached 0, and `pgmap` is
+/// its pgmap. Neither is used by the caller afterwards.
+pub(crate) unsafe fn free(page: *mut bindings::page, pgmap: *mut bindings::dev_pagemap) {
+    // SAFETY: The folio is draining, so its fields are ours alone.
+    let order = unsafe { bindings::rust_fsdax_folio_order(page.cast()) };
+    // SAFETY: As above.
+    let pfn = unsafe { bindings::rust_fsdax_page_to_pfn(page) };
+    trace::free(pfn, order);
+
+    // SAFETY: As above. The first and the atomic store: `dax_lock_folio()` reads the mapping.
+    unsafe {
+        Atomic::from_ptr(page_field::mapping(page)).store(core::ptr::null_mut(), Relaxed);
+        *page_field::index(page) = 0;
+        *page_field::private(page) = 0;
+    }
+    if order != 0 {
+        // SAFETY: As above.
+        unsafe { bindings::rust_fsdax_reset_head(page.cast()) };
+        for i in 1..(1usize << order) {
+            // SAFETY: The folio has `1 << order` pages.
+            let tail = unsafe { page.add(i) };
+            // SAFETY: As above. A tail page is free as soon as it points to the pgmap instead of
+            // its head, so that comes last.
+            unsafe {
+                *page_field::zone_device_data(tail) = core::ptr::null_mut();
+                *page_field::mapping(tail) = core::ptr::null_mut();
+                *page_field::index(tail) = 0;
+                *page_field::private(tail) = 0;
+                Atomic::from_ptr(page_field::pgmap(tail)).store(pgmap.cast(), Release);
+            }
+        }
+    }
+
+    // SAFETY: `page` is in a memmap that the pgmap reference keeps.
+    let folio = unsafe { Folio::from_raw(page, PhantomData) };
+    let waiters = folio.wait_address();
+    // Fully ordered: whoever sees the folio idle sees the reset, and whoever queued before it saw
+    // the folio idle is woken below. The folio may be requested again from here on.
+    folio.owner().xchg(core::ptr::null_mut(), Full);
+    waiters.wake();
+    // SAFETY: The reference that came with the request; the last access to the pgmap.
+    unsafe { bindings::rust_fsdax_pgmap_put(pgmap) }
+}
+
+/// The lock for the association of the folio around a pfn, and for requests of it.
+///
+/// Irqs are off while it is held, and it nests in the i_pages lock. See `folio_locks` in
+/// `rust/helpers.c`.
+pub(crate) struct FolioLock {
+    pfn: usize,
+    flags: usize,
+    _not_send: NotThreadSafe,
+}
+
+impl FolioLock {
+    /// Takes the lock of `pfn`.
+    pub(crate) fn new(pfn: usize) -> Self {
+        Self {
+            pfn,
+            // SAFETY: The lock is released in `drop`, on the same CPU since irqs stay off.
+            flags: unsafe { bindings::rust_fsdax_folio_lock(pfn) },
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for FolioLock {
+    fn drop(&mut self) {
+        // SAFETY: Taken in `new` with the same pfn.
+        unsafe { bindings::rust_fsdax_folio_unlock(self.pfn, self.flags) }
+    }
+}
+
+/// Which entries name an active folio.
+///
+/// | `mapping` | `index`/`share` | `private`     | association                                |
+/// |-----------|-----------------|---------------|--------------------------------------------|
+/// | null      | 0               | 0             | [`Association::None`]: just requested       |
+/// | M         | index in M      | 0             | `Owned`: tracked by one entry, that of M    |
+/// | M         | index in M      | [`ZAPPED`]    | `Owned`, and that entry was zapped          |
+/// | null      | n > 0           | 0             | `Shared`: tracked by n entries              |
+///
+/// `index` and `share` are one word. A zapped entry is not counted in `share`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Association {
+    /// By no entry.
+    None,
+    /// By one entry, the one at this index of the mapping with this address.
+    Owned {
+        /// Address of the mapping.
+        mapping: usize,
+        /// Page offset in it.
+        index: usize,
+        /// Whether the entry lost its reference.
+        zapped: bool,
+    },
+    /// By this many entries of any files.
+    Shared(usize),
+}
+
+/// `folio->private` of a folio whose only entry was zapped.
+const ZAPPED: usize = 1;
+
+/// Why [`FolioRef::associate`] refuses.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct NotShared;
+
+impl FolioRef {
+    /// Reads the association.
+    pub(crate) fn association(&self, _lock: &FolioLock) -> Association {
+        let page = self.0.as_ptr();
+        // SAFETY: The folio is active, and the lock protects these fields.
+        let (mapping, index, private) = unsafe {
+            (
+                *page_field::mapping(page),
+                *page_field::index(page),
+                *page_field::private(page),
+            )
+        };
+
+        match (mapping.is_null(), index) {
+            (true, 0) => Association::None,
+            (true, share) => Association::Shared(share),
+            (false, index) => Association::Owned {
+                mapping: mapping as usize,
+                index,
+                zapped: private == ZAPPED,
+            },
+        }
+    }
+
+    fn set_association(&self, to: Association, _lock: &FolioLock) {
+        let page = self.0.as_ptr();
+        let (mapping, index, private) = match to {
+            Association::None => (0, 0, 0),
+            Association::Owned {
+                mapping,
+                index,
+                zapped,
+            } => (mapping, index, if zapped { ZAPPED } else { 0 }),
+            Association::Shared(share) => (0, share, 0),
+        };
+        // SAFETY: The folio is active, and the lock protects these fields. `dax_lock_folio()`
+        // reads the mapping without it, and checks again under the i_pages lock.
+        unsafe {
+            *page_field::index(page) = index;
+            *page_field::private(page) = private;
+            Atomic::from_ptr(page_field::mapping(page)).store(mapping as *mut _, Release);
+        }
+    }
+
+    /// Adds the entry at `index` of `mapping` to those that track the folio.
+    ///
+    /// # Errors
+    ///
+    /// [`NotShared`] if another entry tracks or tracked it and `may_share` is false.
+    ///
+    /// Follows `dax_associate_entry()`.
+    pub(crate) fn associate(
+        &self,
+        mapping: Mapping<'_>,
+        index: usize,
+        may_share: bool,
+    ) -> Result<(), NotShared> {
+        let lock = FolioLock::new(self.pfn());
+        let ours = Association::Owned {
+            mapping: mapping.address(),
+            index,
+            zapped: false,
+        };
+        let to = match self.association(&lock) {
+            Association::None => ours,
+            Association::Owned {
+                mapping: m,
+                index: i,
+                ..
+            } if m == mapping.address() && i == index => ours,
+            _ if !may_share => return Err(NotShared),
+            // The zapped entry does not count; its waiter need not wait any longer, since the
+            // block is ours too.
+            Association::Owned { zapped: true, .. } => ours,
+            Association::Owned { zapped: false, .. } => Association::Shared(2),
+            Association::Shared(share) => Association::Shared(share + 1),
+        };
+        self.set_association(to, &lock);
+        Ok(())
+    }
+
+    /// Takes the entry at `index` of `mapping` off those that track the folio.
+    ///
+    /// Returns whether others still do. If not, the folio stays associated with the entry, as a
+    /// zapped one.
+    ///
+    /// Follows `dax_disassociate_entry()`.
+    pub(crate) fn disassociate(&self, mapping: Mapping<'_>, index: usize) -> bool {
+        let lock = FolioLock::new(self.pfn());
+
+        match self.association(&lock) {
+            Association::Shared(share) if share > 1 => {
+                self.set_association(Association::Shared(share - 1), &lock);
+                true
+            }
+            _ => {
+                let zapped = Association::Owned {
+                    mapping: mapping.address(),
+                    index,
+                    zapped: true,
+                };
+                self.set_association(zapped, &lock);
+                false
+            }
+        }
+    }
+
+    /// Whether the folio belongs to the entry at `index` of `mapping` alone.
+    pub(crate) fn is_owned_by(&self, mapping: Mapping<'_>, index: usize) -> bool {
+        let lock = FolioLock::new(self.pfn());
+
+        matches!(self.association(&lock),
+            Association::Owned { mapping: m, index: i, .. }
+                if m == mapping.address() && i == index)
+    }
+}

@@ -1,0 +1,673 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Insertion, zapping, revival and removal of entries, and the layout break.
+//!
+//! Counterpart of `dax_insert_entry()`, `dax_layout_busy_page_range()`,
+//! `dax_delete_mapping_range()`, `dax_break_layout()` and `dax_break_layout_final()` of
+//! `fs/dax.c`.
+//!
+//! A break works in three steps, each of which visits an entry once:
+//!
+//! 1. Unmap the range and *zap* its entries: mark them zapped and drop their references. What is
+//!    not idle then gets [`Mark::Busy`].
+//! 2. *Settle* the marked entries one by one: wait until the folio is idle. While we sleep the
+//!    filesystem's lock is dropped and faults come in; what they insert or revive is marked too,
+//!    so that nothing has to be looked for from the start of the range again.
+//! 3. When no entry is marked any more, nobody uses a page of the range and nobody can get at one
+//!    before the filesystem drops its lock. Only now are the entries, with their dirty marks,
+//!    removed: had the wait been interrupted, nothing would have been lost.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    }, //
+};
+
+use crate::{
+    bindings,
+    entry::{
+        Entry,
+        Kind,
+        Order, //
+    },
+    folio::{
+        FolioRef,
+        State, //
+    },
+    mapping::{
+        GrabError,
+        LockedEntry,
+        Mapping,
+        Mark,
+        Pages,
+        Range,
+        BATCH, //
+    },
+    pgmap::{
+        self,
+        PgmapRef, //
+    },
+    trace,
+    wait,
+    writeback, //
+};
+
+/// The number of breaks that sleep, or are about to.
+///
+/// While it is not 0, faults mark what they insert or map with [`Mark::Busy`]. A break raises it
+/// under the filesystem's lock that keeps faults out, so that a fault that comes in while the
+/// break sleeps sees it.
+static SLEEPING_BREAKS: Atomic<i32> = Atomic::new(0);
+
+struct SleepingBreak(());
+
+impl SleepingBreak {
+    fn new() -> Self {
+        SLEEPING_BREAKS.fetch_add(1, Full);
+        Self(())
+    }
+}
+
+impl Drop for SleepingBreak {
+    fn drop(&mut self) {
+        SLEEPING_BREAKS.fetch_sub(1, Full);
+    }
+}
+
+/// Whether a break may want to know of what a fault inserts or maps.
+pub(crate) fn break_sleeps() -> bool {
+    SLEEPING_BREAKS.load(Relaxed) != 0
+}
+
+/// Marks the entry at the position for a break that sleeps, if there is one.
+pub(crate) fn mark_for_break(pages: &mut Pages<'_, '_>) {
+    if break_sleeps() {
+        pages.set(Mark::Busy);
+    }
+}
+
+/// Why [`insert`] fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum InsertError {
+    /// The device is going away.
+    Dying,
+    /// A page of the folio is in use elsewhere.
+    Busy,
+    /// The entry names another block.
+    Mismatch,
+}
+
+impl From<InsertError> for Error {
+    fn from(e: InsertError) -> Self {
+        match e {
+            InsertError::Dying => ENXIO,
+            InsertError::Busy => EBUSY,
+            InsertError::Mismatch => EEXIST,
+        }
+    }
+}
+
+/// Makes `locked` a tracked entry for the folio at `pfn`, of the order of the entry.
+///
+/// Returns whether it was not tracked before. `may_share` allows that entries of other files
+/// track the same folio. A zero page is unmapped first. Process context, may sleep.
+///
+/// Follows `dax_insert_entry()`; a zapped entry is *revived*: the folio may still be pinned, and
+/// a multi-page direct I/O may need this page to finish and drop the pins that a break waits for.
+///
+/// # Errors
+///
+/// See [`InsertError`]; the entry is unchanged then.
+pub(crate) fn insert(
+    locked: &mut LockedEntry<'_>,
+    pfn: usize,
+    may_share: bool,
+) -> Result<bool, InsertError> {
+    let old = locked.entry();
+    let order = old.order();
+
+    if old.is_mapped() && old.pfn() != pfn {
+        return Err(InsertError::Mismatch);
+    }
+    if old.kind() == Kind::Tracked {
+        return Ok(false);
+    }
+    let new = Entry::tracked(pfn, order).ok_or(InsertError::Mismatch)?;
+    if old.kind() == Kind::Zero {
+        locked.mapping().unmap(locked.range());
+    }
+
+    let folio = activate(locked, pfn, order, may_share)?;
+    let address = folio.as_folio().wait_address();
+    // The entry takes over the reference, and is visible as tracked from here on.
+    folio.into_entry();
+    locked.set(new, mark_for_break);
+    if old.kind() == Kind::Zapped {
+        trace::revive(locked);
+    } else {
+        trace::insert(locked);
+    }
+    // A break that sleeps until the folio is idle has to zap the entry again, and the entry of
+    // another file that was zapped need not wait any more. They check under the i_pages lock that
+    // `set` took, or the folio lock.
+    address.wake();
+    Ok(true)
+}
+
+/// Gets a reference to the folio at `pfn` and associates it with the entry.
+fn activate(
+    locked: &LockedEntry<'_>,
+    pfn: usize,
+    order: Order,
+    may_share: bool,
+) -> Result<FolioRef, InsertError> {
+    loop {
+        let pgmap = PgmapRef::live(pfn).ok_or(InsertError::Dying)?;
+        let folio = match pgmap.folio(pfn).look() {
+            State::Draining => {
+                pgmap.folio(pfn).wait_drained();
+                continue;
+            }
+            State::Idle => pgmap::request(pgmap, pfn, order).map_err(|_| InsertError::Busy)?,
+            State::Active(folio) => {
+                // `look` takes what it finds; a smaller or larger folio is in use elsewhere.
+                if folio.pfn() != pfn || folio.order() != order.get() {
+                    return Err(InsertError::Busy);
+                }
+                folio
+            }
+        };
+        return match folio.associate(locked.mapping(), locked.index(), may_share) {
+            Ok(()) => Ok(folio),
+            Err(_) => Err(InsertError::Busy),
+        };
+    }
+}
+
+/// What is left of a folio when an entry lost its reference.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Left {
+    /// Nothing, or no business of this entry: the slot may go.
+    Idle,
+    /// Pins, or page table entries that mmu_gather has yet to drop.
+    Busy,
+}
+
+/// Zaps `entry`, found tracked and unlocked at the position: its reference goes, the slot stays.
+fn zap(pages: &mut Pages<'_, '_>, entry: Entry) -> Left {
+    let mapping = pages.mapping();
+    let index = entry.order().align(pages.index());
+
+    pages.replace(entry.zapped());
+    trace::zap(mapping, index, entry);
+    // SAFETY: The entry was tracked, and is zapped now.
+    let folio = unsafe { FolioRef::from_entry(entry.pfn()) };
+    match release(folio, mapping, index) {
+        Left::Idle => {
+            pages.clear(Mark::Busy);
+            Left::Idle
+        }
+        Left::Busy => {
+            pages.set(Mark::Busy);
+            Left::Busy
+        }
+    }
+}
+
+/// Drops the reference of the entry at `index` of `mapping`.
+fn release(folio: FolioRef, mapping: Mapping<'_>, index: usize) -> Left {
+    let folio = match folio.free_if_last() {
+        Ok(()) => return Left::Idle,
+        Err(folio) => folio,
+    };
+    if folio.disassociate(mapping, index) {
+        // The block belongs to other files too, and their entries keep track of the pins.
+        return Left::Idle;
+    }
+    match folio.free_if_last() {
+        Ok(()) => Left::Idle,
+        Err(_) => Left::Busy,
+    }
+}
+
+/// Whether pins keep the folio busy that the zapped entry at `index` names.
+fn is_busy(mapping: Mapping<'_>, index: usize, entry: Entry) -> bool {
+    let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
+        return false;
+    };
+    match pgmap.folio(entry.pfn()).look() {
+        State::Idle => false,
+        State::Draining => true,
+        // Idle and requested by another file since, or that file tracks it now.
+        State::Active(folio) => folio.is_owned_by(mapping, index),
+    }
+}
+
+/// What becomes of the data of a range whose layout is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Data {
+    /// It is dropped: dirty entries may go.
+    Discard,
+    /// It lives on: dirty entries are written back before they go.
+    Keep,
+}
+
+/// What a break does when a folio is busy.
+pub(crate) enum OnBusy<'a> {
+    /// Return `ERESTARTSYS` at once.
+    Fail,
+    /// Call this to drop the filesystem's lock, sleep, and take the lock again; a signal
+    /// interrupts.
+    Sleep(&'a dyn Fn()),
+    /// Sleep, whatever comes, and say so: eviction, where nobody else has the inode.
+    Evict,
+}
+
+/// Waits until nobody uses the pages of `range` and removes their entries.
+///
+/// The caller holds the filesystem's lock that keeps faults out (`invalidate_lock` for ext4).
+/// When this returns `Ok`, `range` has no entries and is mapped nowhere, and this remains so
+/// until that lock is dropped. Process context, may sleep.
+///
+/// # Errors
+///
+/// - `ERESTARTSYS`: a folio is busy and `on_busy` is [`OnBusy::Fail`], or a signal came in.
+///   All entries are still there with their marks.
+///
+/// Follows `dax_break_layout()`.
+pub(crate) fn break_layouts(
+    mapping: Mapping<'_>,
+    range: Range,
+    data: Data,
+    on_busy: OnBusy<'_>,
+) -> Result {
+    if mapping.is_empty() {
+        // There may be page table entries for holes whose entries are gone.
+        mapping.unmap(range);
+        return Ok(());
+    }
+    mapping.unmap(range);
+    if zap_range(mapping, range) == Left::Busy {
+        if matches!(on_busy, OnBusy::Fail) {
+            return Err(ERESTARTSYS);
+        }
+        let _sleeping = SleepingBreak::new();
+        while settle_next(mapping, range, &on_busy)? {}
+    }
+    remove_range(mapping, range, data);
+    Ok(())
+}
+
+/// Step 1: zaps all entries in `range`. Returns whether any folio is busy.
+fn zap_range(mapping: Mapping<'_>, range: Range) -> Left {
+    let mut left = Left::Idle;
+    let mut cursor = mapping.at(range.first);
+    let mut pages = cursor.lock();
+    let mut scanned = 0;
+
+    while let Some(entry) = pages.find(range.last) {
+        if entry.is_locked() {
+            pages.wait_unlocked(entry);
+            continue;
+        }
+        let whole = Range::of_entry(pages.index(), entry.order());
+        if !range.contains(whole) && entry.kind() == Kind::Tracked {
+            // The rest of a large folio goes too, and its data must not.
+            let locked = pages.lock_entry(entry);
+            pages.unlocked(|| clean_and_unmap(locked));
+            let Some(entry) = pages.load().filter(|e| !e.is_locked()) else {
+                continue;
+            };
+            if entry.kind() == Kind::Tracked && zap(&mut pages, entry) == Left::Busy {
+                left = Left::Busy;
+            }
+        } else if entry.kind() == Kind::Tracked {
+            if zap(&mut pages, entry) == Left::Busy {
+                left = Left::Busy;
+            }
+        } else if pages.has(Mark::Busy) {
+            // Left by an earlier break, or by a fault while one slept.
+            let index = entry.order().align(pages.index());
+            if entry.kind() == Kind::Zapped && is_busy(mapping, index, entry) {
+                left = Left::Busy;
+            } else {
+                pages.clear(Mark::Busy);
+            }
+        }
+        scanned += 1;
+        if scanned % BATCH == 0 {
+            pages.breathe();
+        }
+    }
+    left
+}
+
+/// Writes an entry back that is only partly in the range of a break, and unmaps all of it.
+fn clean_and_unmap(mut locked: LockedEntry<'_>) {
+    let mapping = locked.mapping();
+    let dirty = locked.with_marks(|pages| pages.has(Mark::Dirty) || pages.has(Mark::ToWrite));
+
+    if dirty {
+        writeback::flush_now(&mut locked);
+    }
+    mapping.unmap(locked.range());
+}
+
+/// Step 2: deals with the first entry in `range` that a break has to look at.
+///
+/// Returns whether there was one.
+fn settle_next(mapping: Mapping<'_>, range: Range, on_busy: &OnBusy<'_>) -> Result<bool> {
+    let mut cursor = mapping.at(range.first);
+    let mut pages = cursor.lock();
+    let (index, entry) = loop {
+        match pages.find_marked(range.last, Mark::Busy) {
+            None => return Ok(false),
+            Some(entry) if entry.is_locked() => pages.wait_unlocked(entry),
+            Some(entry) => break (entry.order().align(pages.index()), entry),
+        }
+    };
+
+    match entry.kind() {
+        Kind::Zapped if is_busy(mapping, index, entry) => {
+            drop(pages);
+            wait_for(mapping, index, entry, on_busy)?;
+        }
+        Kind::Zapped => pages.clear(Mark::Busy),
+        Kind::Tracked => {
+            // Inserted or revived while the lock was dropped.
+            let locked = pages.lock_entry(entry);
+            pages.unlocked(|| clean_if_partial(locked, range));
+            match pages.load() {
+                Some(e) if e == entry => {
+                    zap(&mut pages, entry);
+                }
+                _ => {}
+            }
+        }
+        Kind::Zero | Kind::Empty => {
+            pages.clear(Mark::Busy);
+            drop(pages);
+            mapping.unmap(Range::of_entry(index, entry.order()));
+        }
+    }
+    Ok(true)
+}
+
+fn clean_if_partial(locked: LockedEntry<'_>, range: Range) {
+    if range.contains(locked.range()) {
+        locked.mapping().unmap(locked.range());
+    } else {
+        clean_and_unmap(locked);
+    }
+}
+
+/// After this many seconds an eviction says what it waits for, and again each time they pass.
+const SAY_AFTER_SECONDS: u32 = 10;
+
+/// Sleeps until the zapped `entry` at `index` is not busy, or not zapped any more.
+fn wait_for(mapping: Mapping<'_>, index: usize, entry: Entry, on_busy: &OnBusy<'_>) -> Result {
+    // The waiter keeps the memmap, so that it can look at the folio after it was freed.
+    let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
+        return Ok(());
+    };
+    let address = pgmap.folio(entry.pfn()).wait_address();
+
+    trace::wait_begin(mapping, index, entry);
+    let ret = wait::on(address, |wait| loop {
+        let task = match on_busy {
+            OnBusy::Sleep(_) => wait::Task::Interruptible,
+            _ => wait::Task::Uninterruptible,
+        };
+        wait.prepare(task)?;
+        if !still_zapped(mapping, index, entry) || !is_busy(mapping, index, entry) {
+            return Ok(());
+        }
+        match on_busy {
+            OnBusy::Sleep(callback) => callback(),
+            _ => {
+                if wait::sleep_seconds(SAY_AFTER_SECONDS) {
+                    say_busy(mapping, index, entry, &pgmap);
+                }
+            }
+        }
+    });
+    trace::wait_end(mapping, index, entry);
+    ret
+}
+
+fn still_zapped(mapping: Mapping<'_>, index: usize, entry: Entry) -> bool {
+    let mut cursor = mapping.at(index);
+    let mut pages = cursor.lock();
+
+    // A fault that holds the entry lock may be about to revive it; it wakes us then.
+    pages.load().map(Entry::unlocked) == Some(entry)
+}
+
+fn say_busy(mapping: Mapping<'_>, index: usize, entry: Entry, pgmap: &PgmapRef) {
+    let State::Active(folio) = pgmap.folio(entry.pfn()).look() else {
+        return;
+    };
+    // SAFETY: Any context.
+    if !unsafe { bindings::rust_fsdax_ratelimit() } {
+        return;
+    }
+    let (dev, ino) = mapping.id();
+    // SAFETY: There is a current task.
+    let pid = unsafe { bindings::rust_fsdax_task_pid() };
+    pr_warn!(
+        "device {}:{}: task {} evicts inode {} and waits for page offset {}: pfn {:#x}, {} page table references, {} pins\n",
+        dev >> 20,
+        dev & 0xf_ffff,
+        pid,
+        ino,
+        index,
+        entry.pfn(),
+        folio.mapcount(),
+        // Without the reference of this function.
+        folio.count() - 1 - folio.mapcount(),
+    );
+}
+
+/// Step 3: removes all entries in `range`, none of which has a reference any more.
+fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
+    let mut cursor = mapping.at(range.first);
+    let mut pages = cursor.lock();
+    let mut scanned = 0;
+
+    while let Some(entry) = pages.find(range.last) {
+        if entry.is_locked() {
+            pages.wait_unlocked(entry);
+            continue;
+        }
+        if entry.kind() == Kind::Tracked {
+            // Step 2 leaves none, and the filesystem keeps faults out.
+            kernel::warn_on!(true);
+            continue;
+        }
+        let dirty = pages.has(Mark::Dirty) || pages.has(Mark::ToWrite);
+        if data == Data::Keep && dirty && entry.is_mapped() {
+            let mut locked = pages.lock_entry(entry);
+            pages.unlocked(|| {
+                writeback::flush_now(&mut locked);
+                drop(locked);
+            });
+            // Found again, clean.
+            continue;
+        }
+        trace::remove(mapping, pages.index(), entry);
+        pages.remove(entry);
+        scanned += 1;
+        if scanned % BATCH == 0 {
+            pages.breathe();
+        }
+    }
+}
+
+/// Zaps and removes the entries in `range`, which the caller knows to be idle.
+///
+/// Entries that are busy after all stay, zapped, and are warned about. Process context, may
+/// sleep. Follows `dax_delete_mapping_range()`.
+pub(crate) fn delete_range(mapping: Mapping<'_>, range: Range) {
+    let busy = break_layouts(mapping, range, Data::Discard, OnBusy::Fail).is_err();
+    kernel::warn_on!(busy);
+}
+
+/// How [`remove_entry`] ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Removed {
+    /// The entry is gone.
+    Yes,
+    /// There was none.
+    Absent,
+    /// It is dirty.
+    Dirty,
+    /// Its folio is busy; it was zapped and stays until a break or removal finds it idle.
+    Busy,
+}
+
+/// Removes the entry at `index`, unless its folio is busy, or it is dirty and `data` is kept.
+///
+/// It is unmapped first: were it removed first, a fault could come in between and find a stale
+/// page table entry. Process context, may sleep. Follows `__dax_invalidate_entry()`.
+pub(crate) fn remove_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Removed {
+    let Some(mut locked) = mapping.lock_entry(index) else {
+        return Removed::Absent;
+    };
+    let dirty = locked.with_marks(|pages| pages.has(Mark::Dirty) || pages.has(Mark::ToWrite));
+    if dirty && data == Data::Keep {
+        return Removed::Dirty;
+    }
+    // No fault maps it again while it is locked.
+    mapping.unmap(locked.range());
+
+    let entry = locked.entry();
+    let busy = match entry.kind() {
+        Kind::Tracked => {
+            locked.set(entry.zapped(), |pages| pages.set(Mark::Busy));
+            trace::zap(mapping, locked.index(), entry);
+            // SAFETY: The entry was tracked, and is zapped now.
+            let folio = unsafe { FolioRef::from_entry(entry.pfn()) };
+            release(folio, mapping, locked.index()) == Left::Busy
+        }
+        Kind::Zapped => is_busy(mapping, locked.index(), entry),
+        Kind::Zero | Kind::Empty => false,
+    };
+    if busy {
+        return Removed::Busy;
+    }
+    trace::remove(mapping, locked.index(), entry);
+    locked.remove();
+    Removed::Yes
+}
+
+/// Removes the entry at `index` in any case, waiting until its folio is idle.
+///
+/// Returns whether there was one. Process context, may sleep. Follows
+/// `dax_delete_mapping_entry()`.
+pub(crate) fn delete_entry(mapping: Mapping<'_>, index: usize) -> bool {
+    loop {
+        match remove_entry(mapping, index, Data::Discard) {
+            Removed::Yes => return true,
+            Removed::Busy => {
+                let mut cursor = mapping.at(index);
+                let found = cursor.lock().load();
+                if let Some(entry) = found.map(Entry::unlocked) {
+                    let index = entry.order().align(index);
+                    // Cannot fail without a signal to interrupt it.
+                    let _ = wait_for(mapping, index, entry, &OnBusy::Evict);
+                }
+            }
+            Removed::Absent | Removed::Dirty => return false,
+        }
+    }
+}
+
+/// Clears the dirty marks in `range`, whose data is about to be replaced.
+///
+/// Process context, may sleep. Follows `__dax_clear_dirty_range()`.
+pub(crate) fn clear_dirty_range(mapping: Mapping<'_>, range: Range) {
+    let mut cursor = mapping.at(range.first);
+    let mut pages = cursor.lock();
+    let mut scanned = 0;
+
+    while let Some(entry) = pages.find(range.last) {
+        if entry.is_locked() {
+            pages.wait_unlocked(entry);
+            continue;
+        }
+        pages.clear(Mark::Dirty);
+        pages.clear(Mark::ToWrite);
+        scanned += 1;
+        if scanned % BATCH == 0 {
+            pages.breathe();
+        }
+    }
+}
+
+/// The first pfn in `range` that somebody uses beyond page tables, after unmapping it.
+///
+/// Process context, may sleep. Follows `dax_layout_busy_page_range()`.
+pub(crate) fn busy_pfn(mapping: Mapping<'_>, range: Range) -> Option<usize> {
+    mapping.unmap(range);
+    if zap_range(mapping, range) == Left::Idle {
+        return None;
+    }
+    let mut cursor = mapping.at(range.first);
+    let mut pages = cursor.lock();
+    while let Some(entry) = pages.find_marked(range.last, Mark::Busy) {
+        let index = entry.order().align(pages.index());
+        if entry.kind() == Kind::Zapped && is_busy(mapping, index, entry.unlocked()) {
+            return Some(entry.pfn());
+        }
+    }
+    None
+}
+
+/// Inserts a tracked entry for `pfn` at `index`, as a fault does, without mapping it.
+///
+/// # Errors
+///
+/// - `ENOMEM`: no memory for the xarray.
+/// - `EEXIST`: there is an entry for another pfn, or of another order.
+/// - `EBUSY`, `ENXIO`: as [`insert`].
+///
+/// Process context, may sleep. The filesystem's lock keeps breaks out.
+pub(crate) fn insert_entry(
+    mapping: Mapping<'_>,
+    index: usize,
+    pfn: usize,
+    order: Order,
+    may_share: bool,
+) -> Result {
+    let mut locked = match LockedEntry::grab(mapping, index, order) {
+        Ok(locked) => locked,
+        Err(GrabError::NoMemory) => return Err(ENOMEM),
+        Err(GrabError::Conflict) => return Err(EEXIST),
+        Err(GrabError::Io) => return Err(EIO),
+    };
+    if locked.entry().order() != order {
+        return Err(EEXIST);
+    }
+    insert(&mut locked, pfn, may_share)?;
+    Ok(())
+}
+
+/// Undoes an [`insert`] that made `locked` tracked, where `old` was before.
+///
+/// A zapped entry is zapped again; any other becomes an empty one, which is removed when it is
+/// unlocked, unless somebody got hold of the folio meanwhile: then it stays, zapped.
+pub(crate) fn undo_insert(locked: &mut LockedEntry<'_>, old: Entry) {
+    let entry = locked.entry();
+
+    locked.set(entry.zapped(), |pages| pages.set(Mark::Busy));
+    trace::zap(locked.mapping(), locked.index(), entry);
+    // SAFETY: The entry was tracked, and is zapped now.
+    let folio = unsafe { FolioRef::from_entry(entry.pfn()) };
+    let left = release(folio, locked.mapping(), locked.index());
+    if left == Left::Idle && old.kind() != Kind::Zapped {
+        locked.set(Entry::empty(entry.order()), |_| ());
+    }
+}

@@ -1,0 +1,619 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `mapping->i_pages`: walking it, its marks, and the lock of an entry.
+//!
+//! Counterpart of `grab_mapping_entry()`, `get_next_unlocked_entry()`, `dax_lock_entry()` and
+//! `dax_unlock_entry()` of `fs/dax.c`.
+//!
+//! Whoever waits for an entry lock queues under the i_pages lock, and is woken under it: no
+//! wake-up is lost and no barrier is needed. All waiters are woken, so that none has to pass a
+//! wake-up on.
+
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    ffi::c_void,
+    prelude::*,
+    types::NotThreadSafe, //
+};
+
+use crate::{
+    bindings,
+    entry::{
+        Entry,
+        Kind,
+        Order, //
+    },
+    wait, //
+};
+
+/// Marks of entries in `i_pages`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mark {
+    /// Has data that `fsync()` must flush: `PAGECACHE_TAG_DIRTY`.
+    Dirty,
+    /// A layout break must look at the entry again: it was zapped and is busy, or was inserted or
+    /// mapped while a break slept. `PAGECACHE_TAG_WRITEBACK`, which fs/dax.c does not use.
+    Busy,
+    /// A writeback that started has yet to flush it: `PAGECACHE_TAG_TOWRITE`.
+    ToWrite,
+}
+
+impl Mark {
+    fn raw(self) -> bindings::xa_mark_t {
+        match self {
+            Self::Dirty => 0,
+            Self::Busy => 1,
+            Self::ToWrite => 2,
+        }
+    }
+}
+
+/// Page offsets `first..=last` of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Range {
+    /// First page offset.
+    pub(crate) first: usize,
+    /// Last page offset, included.
+    pub(crate) last: usize,
+}
+
+impl Range {
+    /// All of a file.
+    pub(crate) const ALL: Self = Self {
+        first: 0,
+        last: usize::MAX,
+    };
+
+    /// The pages that the bytes `start..=end` touch; `end` of `i64::MAX` or below 0 stands for the
+    /// end of the file, as in fs/dax.c and its callers. `None` if there are none.
+    pub(crate) fn from_bytes(start: i64, end: i64) -> Option<Self> {
+        let first = usize::try_from(start).ok()? >> bindings::PAGE_SHIFT;
+        let last = match usize::try_from(end) {
+            Ok(end) if end < i64::MAX as usize => end >> bindings::PAGE_SHIFT,
+            _ => usize::MAX,
+        };
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// The pages that an entry of `order` at `index` stands for.
+    pub(crate) fn of_entry(index: usize, order: Order) -> Self {
+        let first = order.align(index);
+        Self {
+            first,
+            last: first + (order.pages() - 1),
+        }
+    }
+
+    /// Whether all of `other` is in this range.
+    pub(crate) fn contains(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+}
+
+/// The `struct address_space` of a DAX file that is not evicted during `'a`.
+///
+/// # Invariants
+///
+/// `.0` is valid during `'a`, and so is its host.
+#[derive(Clone, Copy)]
+pub(crate) struct Mapping<'a>(NonNull<bindings::address_space>, PhantomData<&'a ()>);
+
+impl<'a> Mapping<'a> {
+    /// # Safety
+    ///
+    /// `mapping` is valid and has a host, and both stay during `'a`.
+    pub(crate) unsafe fn from_raw(mapping: *mut bindings::address_space) -> Self {
+        // SAFETY: By the requirement of this function it is not null.
+        // INVARIANT: By the requirement of this function.
+        Self(unsafe { NonNull::new_unchecked(mapping) }, PhantomData)
+    }
+
+    /// The C object.
+    pub(crate) fn as_raw(self) -> *mut bindings::address_space {
+        self.0.as_ptr()
+    }
+
+    /// Its address, as an identity.
+    pub(crate) fn address(self) -> usize {
+        self.as_raw() as usize
+    }
+
+    /// The inode.
+    pub(crate) fn host(self) -> *mut bindings::inode {
+        // SAFETY: By the type invariant; the host is constant.
+        unsafe { (*self.as_raw()).host }
+    }
+
+    /// Device and inode number, for messages.
+    pub(crate) fn id(self) -> (u32, usize) {
+        // SAFETY: By the type invariant; both are constant, and the superblock outlives its
+        // inodes.
+        unsafe { ((*(*self.host()).i_sb).s_dev, (*self.host()).i_ino as usize) }
+    }
+
+    /// The size of the file in bytes.
+    pub(crate) fn size(self) -> i64 {
+        // SAFETY: By the type invariant; an aligned 64-bit load, as `i_size_read()` does.
+        unsafe { (&raw const (*self.host()).i_size).read_volatile() }
+    }
+
+    /// Whether there is no entry at all.
+    pub(crate) fn is_empty(self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::rust_fsdax_mapping_empty(self.as_raw()) }
+    }
+
+    fn i_pages(self) -> *mut bindings::xarray {
+        // SAFETY: By the type invariant; this computes an address.
+        unsafe { &raw mut (*self.as_raw()).i_pages }
+    }
+
+    /// Removes all page table entries that map `range`, private copies excluded. May sleep.
+    pub(crate) fn unmap(self, range: Range) {
+        // A count of 0 means "all that is behind".
+        let pages = (range.last - range.first).wrapping_add(1);
+        // SAFETY: By the type invariant.
+        unsafe { bindings::unmap_mapping_pages(self.as_raw(), range.first, pages, false) }
+    }
+
+    /// Records an error for the next `fsync()`.
+    pub(crate) fn set_error(self, error: Error) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::rust_fsdax_mapping_set_error(self.as_raw(), error.to_errno()) }
+    }
+
+    /// A cursor at `index`.
+    pub(crate) fn at(self, index: usize) -> Cursor<'a> {
+        Cursor::new(self, index, Order::Pte)
+    }
+
+    fn lock_address(self, index: usize, order: Order) -> wait::Address {
+        wait::Address::of_index(self.i_pages(), order.align(index))
+    }
+
+    /// Waits until nobody holds the lock of the entry at `index`, and takes it.
+    ///
+    /// `None` if there is no entry. May sleep.
+    pub(crate) fn lock_entry(self, index: usize) -> Option<LockedEntry<'a>> {
+        let mut cursor = self.at(index);
+        let mut pages = cursor.lock();
+        loop {
+            let entry = pages.load()?;
+            if !entry.is_locked() {
+                return Some(pages.lock_entry(entry));
+            }
+            pages.wait_unlocked(entry);
+        }
+    }
+}
+
+/// `struct xa_state`: a position in `i_pages`, whose lock is not held.
+pub(crate) struct Cursor<'m> {
+    xas: bindings::xa_state,
+    mapping: Mapping<'m>,
+}
+
+/// `XAS_RESTART`: look the position up again.
+const XAS_RESTART: usize = 3;
+
+impl<'m> Cursor<'m> {
+    fn new(mapping: Mapping<'m>, index: usize, order: Order) -> Self {
+        let chunk = bindings::RUST_FSDAX_XA_CHUNK_SHIFT;
+        let order_bits = order.get();
+        Self {
+            // As XA_STATE_ORDER().
+            xas: bindings::xa_state {
+                xa: mapping.i_pages(),
+                xa_index: order.align(index),
+                xa_shift: (order_bits - order_bits % chunk) as u8,
+                xa_sibs: ((1u32 << (order_bits % chunk)) - 1) as u8,
+                xa_node: XAS_RESTART as *mut _,
+                ..Default::default()
+            },
+            mapping,
+        }
+    }
+
+    /// Takes the i_pages lock; irqs are off until the guard is dropped.
+    pub(crate) fn lock(&mut self) -> Pages<'_, 'm> {
+        // Whatever was looked up before is stale.
+        self.xas.xa_node = XAS_RESTART as *mut _;
+        // SAFETY: The mapping is valid; unlocked when the guard is dropped.
+        unsafe { bindings::rust_fsdax_xa_lock_irq(self.xas.xa) };
+        Pages {
+            cursor: self,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Allocates what a failed store needs. Returns whether to try again, or the error.
+    fn nomem(&mut self) -> Result<bool> {
+        // SAFETY: The mapping is valid.
+        let gfp = unsafe { (*self.mapping.as_raw()).gfp_mask } & !bindings::__GFP_HIGHMEM;
+        // SAFETY: The state is valid and the lock is not held.
+        if unsafe { bindings::xas_nomem(&mut self.xas, gfp) } {
+            return Ok(true);
+        }
+        self.error().map(|()| false)
+    }
+
+    fn error(&self) -> Result {
+        let node = self.xas.xa_node as usize;
+        // As xas_error(): an internal entry in `xa_node` holds a negative errno.
+        if node & 3 == 2 && node as isize >> 2 < 0 {
+            return kernel::error::to_result((node as isize >> 2) as i32);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cursor<'_> {
+    fn drop(&mut self) {
+        if !self.xas.xa_alloc.is_null() {
+            self.xas.xa_node = XAS_RESTART as *mut _;
+            // SAFETY: The state is valid and the lock is not held. Without an error to repair,
+            // this frees what was allocated and not used.
+            unsafe { bindings::xas_nomem(&mut self.xas, 0) };
+        }
+    }
+}
+
+/// A position in `i_pages`, whose lock is held.
+///
+/// # Invariants
+///
+/// The i_pages lock is held, irqs are off.
+pub(crate) struct Pages<'c, 'm> {
+    cursor: &'c mut Cursor<'m>,
+    _not_send: NotThreadSafe,
+}
+
+/// `XA_CHECK_SCHED`: how many entries are handled in one hold of the i_pages lock.
+pub(crate) const BATCH: usize = 4096;
+
+impl<'m> Pages<'_, 'm> {
+    fn xas(&mut self) -> *mut bindings::xa_state {
+        &mut self.cursor.xas
+    }
+
+    /// The file.
+    pub(crate) fn mapping(&self) -> Mapping<'m> {
+        self.cursor.mapping
+    }
+
+    /// The page offset of the position.
+    pub(crate) fn index(&self) -> usize {
+        self.cursor.xas.xa_index
+    }
+
+    fn entry(raw: *mut c_void) -> Option<Entry> {
+        let raw = raw as usize;
+        // As xa_is_value() and xa_to_value(). A DAX file has no other entries.
+        if raw & 1 == 0 {
+            kernel::warn_on!(raw != 0);
+            return None;
+        }
+        let entry = Entry::from_value(raw >> 1);
+        kernel::warn_on!(entry.is_none());
+        entry
+    }
+
+    /// The entry at the position.
+    pub(crate) fn load(&mut self) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        Self::entry(unsafe { bindings::xas_load(self.xas()) })
+    }
+
+    /// Moves to the next entry, up to page offset `last`.
+    pub(crate) fn find(&mut self, last: usize) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        Self::entry(unsafe { bindings::xas_find(self.xas(), last) })
+    }
+
+    /// Moves to the next entry with `mark`, up to page offset `last`.
+    pub(crate) fn find_marked(&mut self, last: usize, mark: Mark) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        Self::entry(unsafe { bindings::xas_find_marked(self.xas(), last, mark.raw()) })
+    }
+
+    fn find_conflict(&mut self) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        Self::entry(unsafe { bindings::xas_find_conflict(self.xas()) })
+    }
+
+    /// Looks the position up again; the next find may return the same entry.
+    pub(crate) fn restart(&mut self) {
+        self.cursor.xas.xa_node = XAS_RESTART as *mut _;
+    }
+
+    /// Replaces the entry at the position, which was just loaded or found. Marks stay.
+    pub(crate) fn replace(&mut self, entry: Entry) {
+        let value = (entry.value() << 1 | 1) as *mut c_void;
+        // SAFETY: By the type invariant the lock is held. No memory is needed to replace.
+        unsafe { bindings::xas_store(self.xas(), value) };
+    }
+
+    /// Removes `entry` from the position, where it was just loaded or found, with its marks.
+    pub(crate) fn remove(&mut self, entry: Entry) {
+        // SAFETY: By the type invariant the lock is held. No memory is needed to remove.
+        unsafe { bindings::xas_store(self.xas(), core::ptr::null_mut()) };
+        let mapping = self.mapping().as_raw();
+        // SAFETY: The i_pages lock protects the count.
+        unsafe { (*mapping).nrpages -= entry.order().pages() };
+    }
+
+    /// Whether the entry at the position has `mark`.
+    pub(crate) fn has(&mut self, mark: Mark) -> bool {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::xas_get_mark(self.xas(), mark.raw()) }
+    }
+
+    /// Sets `mark` on the entry at the position.
+    pub(crate) fn set(&mut self, mark: Mark) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::xas_set_mark(self.xas(), mark.raw()) }
+    }
+
+    /// Clears `mark` of the entry at the position.
+    pub(crate) fn clear(&mut self, mark: Mark) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::xas_clear_mark(self.xas(), mark.raw()) }
+    }
+
+    /// Sleeps until the lock of `entry`, seen locked at the position, may be free.
+    ///
+    /// The i_pages lock is dropped meanwhile: everything may have changed. The next load or find
+    /// starts at the same page offset.
+    pub(crate) fn wait_unlocked(&mut self, entry: Entry) {
+        let address = self.mapping().lock_address(self.index(), entry.order());
+
+        wait::on(address, |wait| {
+            let _ = wait.prepare(wait::Task::Uninterruptible);
+            self.unlocked(wait::sleep);
+        });
+    }
+
+    /// Lets irqs and other tasks in, once per [`BATCH`] entries; goes on behind the position.
+    pub(crate) fn breathe(&mut self) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::xas_pause(self.xas()) };
+        // SAFETY: By the type invariant the lock is held; it is taken again below.
+        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) };
+        // SAFETY: Process context without locks.
+        unsafe { bindings::rust_fsdax_cond_resched() };
+        // SAFETY: The mapping is valid.
+        unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
+    }
+
+    /// Drops the i_pages lock while `f` runs. The position is looked up again afterwards.
+    pub(crate) fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the type invariant the lock is held; it is taken again below.
+        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) };
+        let ret = f();
+        // SAFETY: The mapping is valid.
+        unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
+        self.restart();
+        ret
+    }
+
+    /// Locks `entry`, which was just loaded or found at the position and is not locked.
+    ///
+    /// The i_pages lock must be dropped before the guard is.
+    pub(crate) fn lock_entry(&mut self, entry: Entry) -> LockedEntry<'m> {
+        self.replace(entry.locked());
+        LockedEntry {
+            mapping: self.mapping(),
+            index: entry.order().align(self.index()),
+            entry,
+        }
+    }
+
+    /// Where to sleep until the lock of `entry` at the position is free.
+    pub(crate) fn address_of(&self, entry: Entry) -> wait::Address {
+        self.mapping().lock_address(self.index(), entry.order())
+    }
+
+    /// Wakes all who wait for the lock of `entry` at the position.
+    fn wake(&self, entry: Entry) {
+        self.mapping()
+            .lock_address(self.index(), entry.order())
+            .wake();
+    }
+}
+
+impl Drop for Pages<'_, '_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) }
+    }
+}
+
+/// Why [`LockedEntry::grab`] fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum GrabError {
+    /// There are smaller entries in the range.
+    Conflict,
+    /// No memory for the xarray.
+    NoMemory,
+    /// Any other error of the xarray.
+    Io,
+}
+
+/// An entry whose lock we hold. It is unlocked when the guard is dropped.
+///
+/// While it is locked nobody else changes or removes it, or the references that it stands for.
+///
+/// # Invariants
+///
+/// `i_pages` has `entry.locked()` at `index`, which is aligned to the order of `entry`.
+pub(crate) struct LockedEntry<'m> {
+    mapping: Mapping<'m>,
+    index: usize,
+    entry: Entry,
+}
+
+impl<'m> LockedEntry<'m> {
+    /// Locks the entry at `index`; inserts an empty one of `order` if there is none.
+    ///
+    /// The entry may have a larger order than was asked for, unless that one is a zero or empty
+    /// entry, which is removed in favour of a smaller one. Process context, may sleep.
+    ///
+    /// Follows `grab_mapping_entry()`.
+    pub(crate) fn grab(
+        mapping: Mapping<'m>,
+        index: usize,
+        order: Order,
+    ) -> Result<Self, GrabError> {
+        let mut cursor = Cursor::new(mapping, index, order);
+        loop {
+            let mut pages = cursor.lock();
+            match pages.find_conflict() {
+                Some(entry) if entry.order().pages() < order.pages() => {
+                    return Err(GrabError::Conflict)
+                }
+                Some(entry) if entry.is_locked() => {
+                    pages.wait_unlocked(entry);
+                    continue;
+                }
+                Some(entry) if entry.order() != order && !entry.is_mapped() => {
+                    let mut big = pages.lock_entry(entry);
+                    drop(pages);
+                    if entry.kind() == Kind::Zero {
+                        mapping.unmap(big.range());
+                    }
+                    big.set(Entry::empty(entry.order()), |_| ());
+                    // Empty, so that it is removed now.
+                    drop(big);
+                    continue;
+                }
+                Some(entry) => return Ok(pages.lock_entry(entry)),
+                None => {}
+            }
+            let entry = Entry::empty(order);
+            pages.replace(entry.locked());
+            if pages.cursor.error().is_ok() {
+                // SAFETY: The i_pages lock protects the count.
+                unsafe { (*mapping.as_raw()).nrpages += order.pages() };
+                // INVARIANT: Just stored.
+                return Ok(Self {
+                    mapping,
+                    index: order.align(index),
+                    entry,
+                });
+            }
+            drop(pages);
+            match cursor.nomem() {
+                Ok(true) => {}
+                Err(e) if e == ENOMEM => return Err(GrabError::NoMemory),
+                _ => return Err(GrabError::Io),
+            }
+        }
+    }
+
+    /// The entry, unlocked.
+    pub(crate) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The file.
+    pub(crate) fn mapping(&self) -> Mapping<'m> {
+        self.mapping
+    }
+
+    /// Its first page offset.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The pages that it stands for.
+    pub(crate) fn range(&self) -> Range {
+        Range::of_entry(self.index, self.entry.order())
+    }
+
+    /// Replaces the entry by one of the same order, keeping it locked, and lets `marks` change
+    /// its marks under the same hold of the i_pages lock.
+    pub(crate) fn set(&mut self, entry: Entry, marks: impl FnOnce(&mut Pages<'_, 'm>)) {
+        kernel::warn_on!(entry.order() != self.entry.order());
+        let mut cursor = self.mapping.at(self.index);
+        let mut pages = cursor.lock();
+        pages.load();
+        if entry != self.entry {
+            pages.replace(entry.locked());
+            // INVARIANT: Just stored.
+            self.entry = entry;
+        }
+        marks(&mut pages);
+    }
+
+    /// Changes the marks of the entry under the i_pages lock.
+    pub(crate) fn with_marks<R>(&self, f: impl FnOnce(&mut Pages<'_, 'm>) -> R) -> R {
+        let mut cursor = self.mapping.at(self.index);
+        let mut pages = cursor.lock();
+        pages.load();
+        f(&mut pages)
+    }
+
+    /// Removes the entry. It must hold no reference.
+    pub(crate) fn remove(self) {
+        kernel::warn_on!(self.entry.kind() == Kind::Tracked);
+        self.finish(true);
+        core::mem::forget(self);
+    }
+
+    /// Keeps the entry locked for C code, see [`Self::from_cookie`].
+    pub(crate) fn into_cookie(self) -> bindings::dax_entry_t {
+        let cookie = self.entry.value() << 1 | 1;
+        core::mem::forget(self);
+        cookie
+    }
+
+    /// Takes back what [`Self::into_cookie`] gave.
+    ///
+    /// `None` if `cookie` is none.
+    ///
+    /// # Safety
+    ///
+    /// `cookie` comes from `into_cookie` of the entry at `index` of `mapping`, or is a cookie of
+    /// fs/dax.c that stands for no entry.
+    pub(crate) unsafe fn from_cookie(
+        mapping: Mapping<'m>,
+        index: usize,
+        cookie: bindings::dax_entry_t,
+    ) -> Option<Self> {
+        if cookie == usize::MAX || cookie & 1 == 0 {
+            return None;
+        }
+        let entry = Entry::from_value(cookie >> 1)?;
+        // INVARIANT: By the requirement of this function the entry is still locked.
+        Some(Self {
+            mapping,
+            index: entry.order().align(index),
+            entry,
+        })
+    }
+
+    fn finish(&self, remove: bool) {
+        let mut cursor = self.mapping.at(self.index);
+        let mut pages = cursor.lock();
+        let there = pages.load();
+        kernel::warn_on!(there != Some(self.entry.locked()));
+        if remove {
+            pages.remove(self.entry);
+        } else {
+            pages.replace(self.entry);
+        }
+        // Both of the order that waiters saw; the position is where the entry starts.
+        pages.wake(self.entry);
+    }
+}
+
+impl Drop for LockedEntry<'_> {
+    fn drop(&mut self) {
+        // An empty entry has done its work when it is unlocked.
+        self.finish(self.entry.kind() == Kind::Empty);
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct dev_pagemap`: references to it, and the request of folios through it.
+//!
+//! Counterpart of `mm/memremap.c` for folios that this module owns. There is one pgmap reference
+//! per active folio, whatever its order. [`request`] hands the caller's over to the folio, and
+//! [`folio::free`] puts it; nothing else does either.
+
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    prelude::*,
+    types::Opaque, //
+};
+
+use crate::{
+    bindings,
+    entry::Order,
+    folio::{
+        self,
+        Folio,
+        FolioLock,
+        FolioRef, //
+    },
+    trace, //
+};
+
+/// A `struct dev_pagemap` that cannot go away while it is borrowed.
+///
+/// | `pgmap->ref`  | meaning                                                             |
+/// |---------------|---------------------------------------------------------------------|
+/// | live, n > 0   | folios may be requested                                             |
+/// | dying, n > 0  | `memunmap_pages()` waits for n holders; active folios are among them |
+/// | 0             | no folio is active, the memmap may go at any time                   |
+#[repr(transparent)]
+pub(crate) struct Pgmap(Opaque<bindings::dev_pagemap>);
+
+impl Pgmap {
+    /// Borrows a C pgmap.
+    ///
+    /// # Safety
+    ///
+    /// `pgmap` points to an initialized pgmap that is not unmapped or freed during `'a`.
+    pub(crate) unsafe fn from_raw<'a>(pgmap: *mut bindings::dev_pagemap) -> &'a Self {
+        // SAFETY: `Pgmap` is transparent over `dev_pagemap`; validity is the caller's promise.
+        unsafe { &*pgmap.cast() }
+    }
+
+    fn as_raw(&self) -> *mut bindings::dev_pagemap {
+        self.0.get()
+    }
+
+    /// The pfn of the folio of `order` at `offset`.
+    ///
+    /// `offset` counts pages over all ranges, without the head of the first range that an altmap
+    /// reserves.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE`: `offset` is behind the last range, or the folio would cross the end of one.
+    /// - `EINVAL`: the folio would not be naturally aligned, or this is no FS_DAX pgmap.
+    ///
+    /// Follows `pfn_first()` and `pfn_end()` of `mm/memremap.c`. Any context.
+    pub(crate) fn pfn_at(&self, offset: usize, order: Order) -> Result<usize> {
+        let raw = self.as_raw();
+        // SAFETY: By the type invariant the pgmap is valid; type and ranges are constant.
+        let (ty, nr) = unsafe { ((*raw).type_, (*raw).nr_range) };
+        if ty != bindings::memory_type_MEMORY_DEVICE_FS_DAX {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariant the pgmap is valid.
+        let head = unsafe { bindings::rust_fsdax_pgmap_head(raw) };
+        // SAFETY: `range` is the first element of the flexible array `ranges`.
+        let ranges = unsafe { (&raw const (*raw).__bindgen_anon_1).cast::<bindings::range>() };
+        let mut left = offset;
+
+        for i in 0..usize::try_from(nr).unwrap_or(0) {
+            // SAFETY: The array has `nr` elements.
+            let range = unsafe { &*ranges.add(i) };
+            let skip = if i == 0 { head } else { 0 };
+            let first = (range.start as usize >> bindings::PAGE_SHIFT) + skip;
+            let end = (range.end as usize + 1) >> bindings::PAGE_SHIFT;
+            let len = end.saturating_sub(first);
+
+            if left < len {
+                let pfn = first + left;
+                if order.align(pfn) != pfn {
+                    return Err(EINVAL);
+                }
+                if len - left < order.pages() {
+                    return Err(ERANGE);
+                }
+                return Ok(pfn);
+            }
+            left -= len;
+        }
+        Err(ERANGE)
+    }
+
+    /// Takes a reference unless the pgmap is dying. Any context.
+    pub(crate) fn tryget_live(&self) -> Option<PgmapRef> {
+        // SAFETY: By the type invariant the pgmap is valid.
+        if !unsafe { bindings::rust_fsdax_pgmap_tryget_live(self.as_raw()) } {
+            return None;
+        }
+        // INVARIANT: The reference was just taken.
+        NonNull::new(self.as_raw()).map(PgmapRef)
+    }
+}
+
+/// One reference to a pgmap.
+///
+/// # Invariants
+///
+/// Owns one count of `pgmap->ref`. Hence the pgmap and the memmap of all its pfns stay.
+pub(crate) struct PgmapRef(NonNull<bindings::dev_pagemap>);
+
+impl PgmapRef {
+    /// The pgmap of `pfn`, to request a folio from it.
+    ///
+    /// `None` if there is none or it is dying. Any context. Follows `get_dev_pagemap()`.
+    pub(crate) fn live(pfn: usize) -> Option<Self> {
+        // SAFETY: Any pfn may be looked up.
+        let pgmap = unsafe { bindings::get_dev_pagemap(pfn) };
+        // INVARIANT: `get_dev_pagemap` took a reference if it found a pgmap.
+        NonNull::new(pgmap).map(Self)
+    }
+
+    /// The pgmap of `pfn`, to look at a folio that may have become idle.
+    ///
+    /// Also succeeds while the pgmap is dying. `None` means that no reference to it is left, so
+    /// that no folio in it is active. Any context.
+    pub(crate) fn dying_or_live(pfn: usize) -> Option<Self> {
+        // SAFETY: Any pfn may be looked up.
+        let pgmap = unsafe { bindings::rust_fsdax_tryget_dev_pagemap(pfn) };
+        // INVARIANT: `tryget_dev_pagemap` took a reference if it found a pgmap.
+        NonNull::new(pgmap).map(Self)
+    }
+
+    /// The folio at `pfn`, which may be idle and whose memmap stays while `self` is borrowed.
+    ///
+    /// `pfn` must be the one that `self` was looked up with.
+    pub(crate) fn folio(&self, pfn: usize) -> Folio<'_> {
+        // SAFETY: `pfn` belongs to this pgmap, whose memmap exists.
+        let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
+        // SAFETY: By the type invariant of `self` the memmap stays.
+        unsafe { Folio::from_raw(page, PhantomData) }
+    }
+}
+
+impl Drop for PgmapRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to put.
+        unsafe { bindings::rust_fsdax_pgmap_put(self.0.as_ptr()) }
+    }
+}
+
+/// Activates the free folio of `order` at `pfn`: count 0 -> 1, owned by this module.
+///
+/// The folio takes over `pgmap`, which is put when the folio is freed. `pgmap` was looked up
+/// with `pfn` or contains all pages of the folio.
+///
+/// # Errors
+///
+/// `EBUSY`: one of the pages is part of a folio that is active or not idle yet. Nothing was
+/// changed then.
+///
+/// Any context in which an irq-safe spinlock can be taken. Takes the place of
+/// `zone_device_page_init()`, which neither checks nor fails.
+pub(crate) fn request(pgmap: PgmapRef, pfn: usize, order: Order) -> Result<FolioRef> {
+    let head = pgmap.folio(pfn);
+    // All requests that could overlap take the same lock. The free path takes none: it makes
+    // pages free, which a check here sees late at worst.
+    let lock = FolioLock::new(pfn);
+
+    for i in 0..order.pages() {
+        if !head.page(i).is_free() {
+            return Err(EBUSY);
+        }
+    }
+    // SAFETY: All pages are free, the lock excludes other requests, and `pgmap` is handed over.
+    let folio = unsafe { head.activate(order, &lock) };
+    drop(lock);
+    let _ = ManuallyDrop::new(pgmap);
+    trace::request(pfn, order);
+    Ok(folio)
+}
+
+/// [`request`] at `offset` into `pgmap`, see [`Pgmap::pfn_at`].
+///
+/// # Errors
+///
+/// - `EINVAL`, `ERANGE`: as [`Pgmap::pfn_at`], or `order` is not supported.
+/// - `ENXIO`: the pgmap is dying.
+/// - `EBUSY`: as [`request`].
+pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<FolioRef> {
+    let order = Order::new(order).ok_or(EINVAL)?;
+    let pfn = pgmap.pfn_at(offset, order)?;
+    let pgmap = pgmap.tryget_live().ok_or(ENXIO)?;
+
+    request(pgmap, pfn, order)
+}
+
+/// Frees the folio whose count just reached 0: `fsdax_folio_ops.folio_free`.
+///
+/// # Safety
+///
+/// As [`folio::free`].
+unsafe extern "C" fn folio_free(folio: *mut bindings::folio, pgmap: *mut bindings::dev_pagemap) {
+    // SAFETY: By the requirements of this function.
+    unsafe { folio::free(folio.cast(), pgmap) }
+}
+
+/// The methods of this owner of FS_DAX folios; its address marks owned folios.
+static FOLIO_OPS: bindings::fsdax_folio_ops = bindings::fsdax_folio_ops {
+    folio_free: Some(folio_free),
+};
+
+/// What `page->zone_device_data` of an owned folio holds.
+pub(crate) fn owner_mark() -> usize {
+    (&raw const FOLIO_OPS) as usize
+}
+
+/// The ownership of FS_DAX folios, for as long as it lives.
+///
+/// # Invariants
+///
+/// `FOLIO_OPS` is registered.
+pub(crate) struct Owner(());
+
+impl Owner {
+    /// Becomes the owner. `EBUSY` if there is one. May sleep.
+    pub(crate) fn register() -> Result<Self> {
+        // SAFETY: `FOLIO_OPS` is static, and unregistered before the module goes.
+        kernel::error::to_result(unsafe {
+            bindings::rust_fsdax_register_folio_ops(&raw const FOLIO_OPS)
+        })?;
+        // INVARIANT: Just registered.
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it is registered. No mount is bound and no other module
+        // uses ours, or it would not be unloaded, so that no folio is active.
+        unsafe { bindings::rust_fsdax_unregister_folio_ops(&raw const FOLIO_OPS) }
+    }
+}

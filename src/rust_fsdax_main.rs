@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! rust_fsdax: the lifetime of fsdax pages.
+//!
+//! Owns ZONE_DEVICE folios of type FS_DAX from their request through a pgmap to the end of their
+//! free path, and serves page faults, writeback and layout breaks of the superblocks that are
+//! bound to it. `Documentation/design.rst` has the rules and the state machine.
+//!
+//! Lock order, outermost first:
+//!
+//! 1. the filesystem's lock that keeps faults out of a break (`invalidate_lock`)
+//! 2. `dax_read_lock()`
+//! 3. the lock of an entry ([`mapping::LockedEntry`])
+//! 4. `mapping->i_mmap_rwsem` (unmap, write-protect)
+//! 5. the i_pages lock ([`mapping::Pages`]), irqs off
+//! 6. the folio lock ([`folio::FolioLock`]), irqs off
+//! 7. the wait queue of an address ([`wait`])
+//!
+//! The free path runs with any of these held, and takes only the last.
+
+#![crate_name = "rust_fsdax"]
+
+use kernel::prelude::*;
+
+mod bindings;
+mod entry;
+mod fault;
+mod folio;
+mod fsdax;
+mod mapping;
+mod memory_failure;
+mod pgmap;
+mod provider;
+mod trace;
+mod wait;
+mod writeback;
+
+#[cfg(RUST_FSDAX_KUNIT)]
+#[path = "../tests/kunit/mod.rs"]
+mod kunit;
+
+module! {
+    type: RustFsdax,
+    name: "rust_fsdax",
+    authors: ["rust_fsdax developers"],
+    description: "Lifetime of fsdax pages",
+    license: "GPL",
+}
+
+/// The module. The order of the fields is the order of the teardown.
+struct RustFsdax {
+    /// First, so that no superblock is bound any more,
+    _provider: provider::Provider,
+    /// then the free path, which nobody needs without folios.
+    _owner: pgmap::Owner,
+}
+
+impl kernel::Module for RustFsdax {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        if !provider::kernel_has_series() {
+            pr_err!("this kernel lacks the rust_fsdax patch series; build one with patches/linux-7.2 applied\n");
+            // As the module loader does for an unknown symbol.
+            return Err(ENOENT);
+        }
+        let owner = pgmap::Owner::register()?;
+        let provider = provider::Provider::register(module)?;
+        Ok(Self {
+            _provider: provider,
+            _owner: owner,
+        })
+    }
+}
