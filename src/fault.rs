@@ -333,15 +333,10 @@ fn serve(vmf: Fault<'_>, iter: &bindings::iomap_iter, locked: &mut LockedEntry<'
         Err(ret) => return Served::Done(ret),
     };
     if dirty {
-        // SAFETY: The host of a mapping is valid.
-        unsafe {
-            bindings::__mark_inode_dirty(
-                locked.mapping().host(),
-                bindings::inode_state_flags_enum_I_DIRTY_PAGES as i32,
-            )
-        };
-        // Before the page is mapped: whoever stores to it and calls fsync() finds the mark.
+        // Before the page is mapped: whoever stores to it and calls fsync() finds the mark. And
+        // before the inode is marked: background writeback sees at least one of the two.
         locked.with_marks(|pages| pages.set(Mark::Dirty));
+        locked.mapping().mark_inode_dirty();
     }
     if sync {
         return Served::NeedsSync(pfn);
@@ -429,16 +424,10 @@ pub(crate) fn finish_sync_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> vm_fa
         // Split, zapped or removed since: the fault is taken again.
         return fault::NOPAGE;
     }
-    // SAFETY: The host of a mapping is valid.
-    unsafe {
-        bindings::__mark_inode_dirty(
-            locked.mapping().host(),
-            bindings::inode_state_flags_enum_I_DIRTY_PAGES as i32,
-        )
-    };
     locked.with_marks(|pages| {
         pages.set(Mark::Dirty);
         fsdax::mark_for_break(pages);
     });
+    locked.mapping().mark_inode_dirty();
     vmf.map(pfn, true)
 }

@@ -104,7 +104,9 @@ impl<'p> Folio<'p> {
     }
 
     fn owner(&self) -> &Atomic<*mut c_void> {
-        // SAFETY: By the type invariant the field is valid, and all accesses to it are atomic.
+        // SAFETY: By the type invariant the field is valid. All accesses to it are atomic, but for
+        // those of `prep_compound_page()` to the tail pages of a folio that is being activated,
+        // which requests exclude.
         unsafe { Atomic::from_ptr(page_field::zone_device_data(self.as_raw())) }
     }
 
@@ -313,7 +315,7 @@ pub(crate) unsafe fn free(page: *mut bindings::page, pgmap: *mut bindings::dev_p
     // SAFETY: As above. The first and the atomic store: `dax_lock_folio()` reads the mapping.
     unsafe {
         Atomic::from_ptr(page_field::mapping(page)).store(core::ptr::null_mut(), Relaxed);
-        *page_field::index(page) = 0;
+        Atomic::from_ptr(page_field::index(page)).store(0, Relaxed);
         *page_field::private(page) = 0;
     }
     if order != 0 {
@@ -325,8 +327,9 @@ pub(crate) unsafe fn free(page: *mut bindings::page, pgmap: *mut bindings::dev_p
             // SAFETY: As above. A tail page is free as soon as it points to the pgmap instead of
             // its head, so that comes last.
             unsafe {
-                *page_field::zone_device_data(tail) = core::ptr::null_mut();
-                *page_field::mapping(tail) = core::ptr::null_mut();
+                Atomic::from_ptr(page_field::zone_device_data(tail))
+                    .store(core::ptr::null_mut(), Relaxed);
+                Atomic::from_ptr(page_field::mapping(tail)).store(core::ptr::null_mut(), Relaxed);
                 *page_field::index(tail) = 0;
                 *page_field::private(tail) = 0;
                 Atomic::from_ptr(page_field::pgmap(tail)).store(pgmap.cast(), Release);
@@ -446,7 +449,7 @@ impl FolioRef {
         // SAFETY: The folio is active, and the lock protects these fields. `dax_lock_folio()`
         // reads the mapping without it, and checks again under the i_pages lock.
         unsafe {
-            *page_field::index(page) = index;
+            Atomic::from_ptr(page_field::index(page)).store(index, Relaxed);
             *page_field::private(page) = private;
             Atomic::from_ptr(page_field::mapping(page)).store(mapping as *mut _, Release);
         }

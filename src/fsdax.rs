@@ -34,6 +34,8 @@ use crate::{
         Order, //
     },
     folio::{
+        Association,
+        FolioLock,
         FolioRef,
         State, //
     },
@@ -55,36 +57,63 @@ use crate::{
     writeback, //
 };
 
-/// The number of breaks that sleep, or are about to.
+/// The number of breaks that sleep, or are about to, hashed by mapping.
 ///
 /// While it is not 0, faults mark what they insert or map with [`Mark::Busy`]. A break raises it
 /// under the filesystem's lock that keeps faults out, so that a fault that comes in while the
 /// break sleeps sees it.
-static SLEEPING_BREAKS: Atomic<i32> = Atomic::new(0);
+static SLEEPING_BREAKS: [Atomic<i32>; SLEEPING_SLOTS] = [const { Atomic::new(0) }; SLEEPING_SLOTS];
+const SLEEPING_SLOTS: usize = 64;
 
-struct SleepingBreak(());
+fn sleeping_breaks(mapping: Mapping<'_>) -> &'static Atomic<i32> {
+    // An inode is larger than 512 bytes.
+    &SLEEPING_BREAKS[(mapping.address() >> 9) % SLEEPING_SLOTS]
+}
 
-impl SleepingBreak {
-    fn new() -> Self {
-        SLEEPING_BREAKS.fetch_add(1, Full);
-        Self(())
+/// A break of `.0` that sleeps, or is about to.
+struct SleepingBreak<'a>(Mapping<'a>);
+
+impl<'a> SleepingBreak<'a> {
+    fn new(mapping: Mapping<'a>) -> Self {
+        sleeping_breaks(mapping).fetch_add(1, Full);
+        Self(mapping)
     }
 }
 
-impl Drop for SleepingBreak {
+impl Drop for SleepingBreak<'_> {
     fn drop(&mut self) {
-        SLEEPING_BREAKS.fetch_sub(1, Full);
+        if sleeping_breaks(self.0).fetch_sub(1, Full) == 1 {
+            clear_marks(self.0);
+        }
     }
 }
 
-/// Whether a break may want to know of what a fault inserts or maps.
-pub(crate) fn break_sleeps() -> bool {
-    SLEEPING_BREAKS.load(Relaxed) != 0
+/// Clears [`Mark::Busy`] of what faults marked in vain, all over the file.
+fn clear_marks(mapping: Mapping<'_>) {
+    let mut cursor = mapping.at(0);
+    let mut pages = cursor.lock();
+    let mut scanned = 0;
+
+    while let Some(entry) = pages.find_marked(usize::MAX, Mark::Busy) {
+        if entry.kind() != Kind::Zapped {
+            pages.clear(Mark::Busy);
+        }
+        breathe(&mut pages, &mut scanned, entry);
+    }
 }
 
-/// Marks the entry at the position for a break that sleeps, if there is one.
+/// Lets irqs and other tasks in once per batch of pages.
+fn breathe(pages: &mut Pages<'_, '_>, scanned: &mut usize, entry: Entry) {
+    *scanned += entry.order().pages();
+    if *scanned >= BATCH {
+        *scanned = 0;
+        pages.breathe();
+    }
+}
+
+/// Marks the entry at the position for a break of the file that sleeps, if there is one.
 pub(crate) fn mark_for_break(pages: &mut Pages<'_, '_>) {
-    if break_sleeps() {
+    if sleeping_breaks(pages.mapping()).load(Relaxed) != 0 {
         pages.set(Mark::Busy);
     }
 }
@@ -98,6 +127,8 @@ pub(crate) enum InsertError {
     Busy,
     /// The entry names another block.
     Mismatch,
+    /// The pages are not all part of one range of FS_DAX memory.
+    Range,
 }
 
 impl From<InsertError> for Error {
@@ -106,6 +137,7 @@ impl From<InsertError> for Error {
             InsertError::Dying => ENXIO,
             InsertError::Busy => EBUSY,
             InsertError::Mismatch => EEXIST,
+            InsertError::Range => ERANGE,
         }
     }
 }
@@ -157,6 +189,9 @@ pub(crate) fn insert(
     Ok(true)
 }
 
+/// How often a request that lost a race for a shared folio looks again.
+const SHARE_RETRIES: usize = 16;
+
 /// Gets a reference to the folio at `pfn` and associates it with the entry.
 fn activate(
     locked: &LockedEntry<'_>,
@@ -164,18 +199,30 @@ fn activate(
     order: Order,
     may_share: bool,
 ) -> Result<FolioRef, InsertError> {
-    loop {
+    for _ in 0..SHARE_RETRIES {
         let pgmap = PgmapRef::live(pfn).ok_or(InsertError::Dying)?;
+        if !pgmap.contains(pfn, order) {
+            return Err(InsertError::Range);
+        }
         let folio = match pgmap.folio(pfn).look() {
             State::Draining => {
                 pgmap.folio(pfn).wait_drained();
                 continue;
             }
-            State::Idle => pgmap::request(pgmap, pfn, order).map_err(|_| InsertError::Busy)?,
+            State::Idle => match pgmap::request(pgmap, pfn, order) {
+                Ok(folio) => folio,
+                // Another file may have requested it first.
+                Err(_) if may_share => continue,
+                Err(_) => return Err(InsertError::Busy),
+            },
             State::Active(folio) => {
-                // `look` takes what it finds; a smaller or larger folio is in use elsewhere.
-                if folio.pfn() != pfn || folio.order() != order.get() {
+                // A smaller or larger folio is in use elsewhere.
+                if folio.order() != order.get() {
                     return Err(InsertError::Busy);
+                }
+                // Requested, but not by an entry, or not associated with it yet.
+                if folio.association(&FolioLock::new(pfn)) == Association::None {
+                    continue;
                 }
                 folio
             }
@@ -185,6 +232,7 @@ fn activate(
             Err(_) => Err(InsertError::Busy),
         };
     }
+    Err(InsertError::Busy)
 }
 
 /// What is left of a folio when an entry lost its reference.
@@ -291,10 +339,10 @@ pub(crate) fn break_layouts(
     }
     mapping.unmap(range);
     if zap_range(mapping, range) == Left::Busy {
-        if matches!(on_busy, OnBusy::Fail) {
+        if matches!(on_busy, OnBusy::Fail) && busy_entry(mapping, range).is_some() {
             return Err(ERESTARTSYS);
         }
-        let _sleeping = SleepingBreak::new();
+        let _sleeping = SleepingBreak::new(mapping);
         while settle_next(mapping, range, &on_busy)? {}
     }
     remove_range(mapping, range, data);
@@ -319,6 +367,8 @@ fn zap_range(mapping: Mapping<'_>, range: Range) -> Left {
             let locked = pages.lock_entry(entry);
             pages.unlocked(|| clean_and_unmap(locked));
             let Some(entry) = pages.load().filter(|e| !e.is_locked()) else {
+                // Somebody else has it: look at it again.
+                pages.restart();
                 continue;
             };
             if entry.kind() == Kind::Tracked && zap(&mut pages, entry) == Left::Busy {
@@ -337,10 +387,7 @@ fn zap_range(mapping: Mapping<'_>, range: Range) -> Left {
                 pages.clear(Mark::Busy);
             }
         }
-        scanned += 1;
-        if scanned % BATCH == 0 {
-            pages.breathe();
-        }
+        breathe(&mut pages, &mut scanned, entry);
     }
     left
 }
@@ -483,12 +530,15 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
             continue;
         }
         if entry.kind() == Kind::Tracked {
-            // Step 2 leaves none, and the filesystem keeps faults out.
+            // Step 2 leaves none, and the filesystem keeps faults out. If it does not, the next
+            // break finds what is left.
             kernel::warn_on!(true);
+            zap(&mut pages, entry);
             continue;
         }
         let dirty = pages.has(Mark::Dirty) || pages.has(Mark::ToWrite);
-        if data == Data::Keep && dirty && entry.is_mapped() {
+        let whole = range.contains(Range::of_entry(pages.index(), entry.order()));
+        if dirty && entry.is_mapped() && (data == Data::Keep || !whole) {
             let mut locked = pages.lock_entry(entry);
             pages.unlocked(|| {
                 writeback::flush_now(&mut locked);
@@ -499,10 +549,7 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
         }
         trace::remove(mapping, pages.index(), entry);
         pages.remove(entry);
-        scanned += 1;
-        if scanned % BATCH == 0 {
-            pages.breathe();
-        }
+        breathe(&mut pages, &mut scanned, entry);
     }
 }
 
@@ -551,6 +598,7 @@ pub(crate) fn remove_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Re
             // SAFETY: The entry was tracked, and is zapped now.
             let folio = unsafe { FolioRef::from_entry(entry.pfn()) };
             release(folio, mapping, locked.index()) == Left::Busy
+                && is_busy(mapping, locked.index(), entry)
         }
         Kind::Zapped => is_busy(mapping, locked.index(), entry),
         Kind::Zero | Kind::Empty => false,
@@ -574,7 +622,10 @@ pub(crate) fn delete_entry(mapping: Mapping<'_>, index: usize) -> bool {
             Removed::Busy => {
                 let mut cursor = mapping.at(index);
                 let found = cursor.lock().load();
-                if let Some(entry) = found.map(Entry::unlocked) {
+                if let Some(entry) = found
+                    .map(Entry::unlocked)
+                    .filter(|entry| entry.kind() == Kind::Zapped)
+                {
                     let index = entry.order().align(index);
                     // Cannot fail without a signal to interrupt it.
                     let _ = wait_for(mapping, index, entry, &OnBusy::Evict);
@@ -600,10 +651,7 @@ pub(crate) fn clear_dirty_range(mapping: Mapping<'_>, range: Range) {
         }
         pages.clear(Mark::Dirty);
         pages.clear(Mark::ToWrite);
-        scanned += 1;
-        if scanned % BATCH == 0 {
-            pages.breathe();
-        }
+        breathe(&mut pages, &mut scanned, entry);
     }
 }
 
@@ -615,13 +663,23 @@ pub(crate) fn busy_pfn(mapping: Mapping<'_>, range: Range) -> Option<usize> {
     if zap_range(mapping, range) == Left::Idle {
         return None;
     }
+    busy_entry(mapping, range).map(Entry::pfn)
+}
+
+/// The first zapped entry in `range` whose folio is busy.
+///
+/// Zapping may find a folio busy because of a reference that is about to go, of mmu_gather or
+/// GUP-fast; this looks again.
+fn busy_entry(mapping: Mapping<'_>, range: Range) -> Option<Entry> {
     let mut cursor = mapping.at(range.first);
     let mut pages = cursor.lock();
+
     while let Some(entry) = pages.find_marked(range.last, Mark::Busy) {
         let index = entry.order().align(pages.index());
-        if entry.kind() == Kind::Zapped && is_busy(mapping, index, entry.unlocked()) {
-            return Some(entry.pfn());
+        if entry.kind() == Kind::Zapped && is_busy(mapping, index, entry) {
+            return Some(entry.unlocked());
         }
+        pages.clear(Mark::Busy);
     }
     None
 }
@@ -632,7 +690,7 @@ pub(crate) fn busy_pfn(mapping: Mapping<'_>, range: Range) -> Option<usize> {
 ///
 /// - `ENOMEM`: no memory for the xarray.
 /// - `EEXIST`: there is an entry for another pfn, or of another order.
-/// - `EBUSY`, `ENXIO`: as [`insert`].
+/// - `EBUSY`, `ENXIO`, `ERANGE`: as [`insert`].
 ///
 /// Process context, may sleep. The filesystem's lock keeps breaks out.
 pub(crate) fn insert_entry(
@@ -662,6 +720,9 @@ pub(crate) fn insert_entry(
 pub(crate) fn undo_insert(locked: &mut LockedEntry<'_>, old: Entry) {
     let entry = locked.entry();
 
+    if entry.kind() != Kind::Tracked {
+        return;
+    }
     locked.set(entry.zapped(), |pages| pages.set(Mark::Busy));
     trace::zap(locked.mapping(), locked.index(), entry);
     // SAFETY: The entry was tracked, and is zapped now.

@@ -160,6 +160,13 @@ impl<'a> Mapping<'a> {
         unsafe { bindings::unmap_mapping_pages(self.as_raw(), range.first, pages, false) }
     }
 
+    /// Tells writeback that the file has dirty pages. May sleep.
+    pub(crate) fn mark_inode_dirty(self) {
+        let dirty_pages = bindings::inode_state_flags_enum_I_DIRTY_PAGES as i32;
+        // SAFETY: By the type invariant the host is valid.
+        unsafe { bindings::__mark_inode_dirty(self.host(), dirty_pages) }
+    }
+
     /// Records an error for the next `fsync()`.
     pub(crate) fn set_error(self, error: Error) {
         // SAFETY: By the type invariant.
@@ -224,6 +231,8 @@ impl<'m> Cursor<'m> {
         self.xas.xa_node = XAS_RESTART as *mut _;
         // SAFETY: The mapping is valid; unlocked when the guard is dropped.
         unsafe { bindings::rust_fsdax_xa_lock_irq(self.xas.xa) };
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::hold();
         Pages {
             cursor: self,
             _not_send: NotThreadSafe,
@@ -291,6 +300,8 @@ impl<'m> Pages<'_, 'm> {
     }
 
     fn entry(raw: *mut c_void) -> Option<Entry> {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::visit();
         let raw = raw as usize;
         // As xa_is_value() and xa_to_value(). A DAX file has no other entries.
         if raw & 1 == 0 {
@@ -310,8 +321,17 @@ impl<'m> Pages<'_, 'm> {
 
     /// Moves to the next entry, up to page offset `last`.
     pub(crate) fn find(&mut self, last: usize) -> Option<Entry> {
-        // SAFETY: By the type invariant the lock is held.
-        Self::entry(unsafe { bindings::xas_find(self.xas(), last) })
+        loop {
+            // SAFETY: By the type invariant the lock is held.
+            let raw = unsafe { bindings::xas_find(self.xas(), last) };
+            // What is no entry was warned about; do not take it for the end.
+            if raw.is_null() {
+                return None;
+            }
+            if let Some(entry) = Self::entry(raw) {
+                return Some(entry);
+            }
+        }
     }
 
     /// Moves to the next entry with `mark`, up to page offset `last`.
@@ -387,6 +407,8 @@ impl<'m> Pages<'_, 'm> {
         unsafe { bindings::rust_fsdax_cond_resched() };
         // SAFETY: The mapping is valid.
         unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::hold();
     }
 
     /// Drops the i_pages lock while `f` runs. The position is looked up again afterwards.
@@ -396,6 +418,8 @@ impl<'m> Pages<'_, 'm> {
         let ret = f();
         // SAFETY: The mapping is valid.
         unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::hold();
         self.restart();
         ret
     }

@@ -4,6 +4,8 @@
 //!
 //! Counterpart of `dax_lock_folio()` and `dax_unlock_folio()` of `fs/dax.c`.
 
+use core::marker::PhantomData;
+
 use kernel::sync::{
     atomic::{
         Acquire,
@@ -17,6 +19,11 @@ use crate::{
         self,
         page_field, //
     },
+    folio::{
+        Folio,
+        FolioRef,
+        State, //
+    },
     mapping::{
         LockedEntry,
         Mapping, //
@@ -24,40 +31,47 @@ use crate::{
     wait, //
 };
 
-/// Locks the entry that `folio` belongs to, tracked or zapped.
+/// Locks the entry that `folio` belongs to, tracked or zapped, and takes a folio reference.
 ///
-/// Returns a cookie for [`unlock_folio`], or 0 if the folio belongs to no file or to several.
-/// Process context, may sleep.
+/// Without the reference a zapped entry's folio could be freed under the lock, and lose the
+/// mapping that [`unlock_folio`] needs.
+///
+/// Returns a cookie for [`unlock_folio`], or 0 if the folio is idle, or belongs to no file or to
+/// several. Process context, may sleep.
 ///
 /// # Safety
 ///
 /// The memmap of `folio` stays, which a pgmap reference of the caller sees to.
 pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_entry_t {
     let page: *mut bindings::page = folio.cast();
+    // SAFETY: By the requirement of this function.
+    let (association, index_field, pfn) = unsafe {
+        (
+            Atomic::from_ptr(page_field::mapping(page)),
+            Atomic::from_ptr(page_field::index(page)),
+            bindings::rust_fsdax_page_to_pfn(page),
+        )
+    };
 
     loop {
         // Inodes are freed after a grace period, so that `mapping` stays readable.
         let rcu = rcu::read_lock();
-        // SAFETY: By the requirement of this function.
-        let association = unsafe { Atomic::from_ptr(page_field::mapping(page)) };
         let raw = association.load(Acquire);
         if raw.is_null() {
             return 0;
         }
         // SAFETY: Not freed before the end of the RCU read-side critical section.
         let mapping = unsafe { Mapping::from_raw(raw) };
-        // SAFETY: By the requirement of this function.
-        let index = unsafe { *page_field::index(page) };
-        let mut cursor = mapping.at(index);
+        let mut cursor = mapping.at(index_field.load(Acquire));
         let mut pages = cursor.lock();
+        let Some(entry) = pages.load() else {
+            return 0;
+        };
         // An entry is removed under the lock only after its folio lost the mapping: as long as
         // the folio has it, the entry is there and the inode is not evicted.
         if association.load(Acquire) != raw {
             continue;
         }
-        let Some(entry) = pages.load() else {
-            return 0;
-        };
         if entry.is_locked() {
             // Once the lock is dropped nothing of the mapping may be touched.
             let address = pages.address_of(entry);
@@ -69,29 +83,41 @@ pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_en
             });
             continue;
         }
-        if !entry.is_mapped() {
+        // SAFETY: By the requirement of this function.
+        let State::Active(reference) = unsafe { Folio::from_raw(page, PhantomData) }.look() else {
             return 0;
+        };
+        // The index was read without the lock, and is stable since there is a reference.
+        let index = index_field.load(Acquire);
+        if !entry.is_mapped() || entry.pfn() != pfn || index != entry.order().align(pages.index()) {
+            drop(pages);
+            drop(reference);
+            continue;
         }
-        let locked: LockedEntry<'_> = pages.lock_entry(entry);
+        let locked = pages.lock_entry(entry);
+        reference.into_raw();
         return locked.into_cookie();
     }
 }
 
-/// Unlocks what [`lock_folio`] locked.
+/// Unlocks what [`lock_folio`] locked, and drops the reference that it took.
 ///
 /// # Safety
 ///
-/// `cookie` comes from [`lock_folio`] of the same folio. The locked entry keeps the inode, and,
-/// since it is neither revived nor removed meanwhile, the association of the folio.
+/// `cookie` comes from [`lock_folio`] of the same folio. Its reference keeps the association of
+/// the folio, and the locked entry the inode.
 pub(crate) unsafe fn unlock_folio(folio: *mut bindings::folio, cookie: bindings::dax_entry_t) {
     let page: *mut bindings::page = folio.cast();
     // SAFETY: By the requirements of this function.
-    let (mapping, index) = unsafe {
+    let (mapping, index, pfn) = unsafe {
         (
             Mapping::from_raw(*page_field::mapping(page)),
             *page_field::index(page),
+            bindings::rust_fsdax_page_to_pfn(page),
         )
     };
     // SAFETY: By the requirements of this function.
     drop(unsafe { LockedEntry::from_cookie(mapping, index, cookie) });
+    // SAFETY: The reference that `lock_folio` gave to C code.
+    drop(unsafe { FolioRef::from_entry(pfn) });
 }

@@ -54,6 +54,34 @@ impl Pgmap {
         self.0.get()
     }
 
+    fn is_fs_dax(&self) -> bool {
+        // SAFETY: By the type invariant the pgmap is valid; its type is constant.
+        unsafe { (*self.as_raw()).type_ == bindings::memory_type_MEMORY_DEVICE_FS_DAX }
+    }
+
+    /// The pfns of each range, without the head that an altmap reserves.
+    ///
+    /// Follows `pfn_first()` and `pfn_end()` of `mm/memremap.c`.
+    fn ranges(&self) -> impl Iterator<Item = core::ops::Range<usize>> + '_ {
+        let raw = self.as_raw();
+        // SAFETY: By the type invariant the pgmap is valid; what is read is constant. `range` is
+        // the first element of the flexible array `ranges`.
+        let (nr, head, ranges) = unsafe {
+            (
+                (*raw).nr_range,
+                bindings::rust_fsdax_pgmap_head(raw),
+                (&raw const (*raw).__bindgen_anon_1).cast::<bindings::range>(),
+            )
+        };
+        (0..usize::try_from(nr).unwrap_or(0)).map(move |i| {
+            // SAFETY: The array has `nr` elements.
+            let range = unsafe { &*ranges.add(i) };
+            let skip = if i == 0 { head } else { 0 };
+            let first = (range.start as usize >> bindings::PAGE_SHIFT) + skip;
+            first..(range.end as usize + 1) >> bindings::PAGE_SHIFT
+        })
+    }
+
     /// The pfn of the folio of `order` at `offset`.
     ///
     /// `offset` counts pages over all ranges, without the head of the first range that an altmap
@@ -64,28 +92,15 @@ impl Pgmap {
     /// - `ERANGE`: `offset` is behind the last range, or the folio would cross the end of one.
     /// - `EINVAL`: the folio would not be naturally aligned, or this is no FS_DAX pgmap.
     ///
-    /// Follows `pfn_first()` and `pfn_end()` of `mm/memremap.c`. Any context.
+    /// Any context.
     pub(crate) fn pfn_at(&self, offset: usize, order: Order) -> Result<usize> {
-        let raw = self.as_raw();
-        // SAFETY: By the type invariant the pgmap is valid; type and ranges are constant.
-        let (ty, nr) = unsafe { ((*raw).type_, (*raw).nr_range) };
-        if ty != bindings::memory_type_MEMORY_DEVICE_FS_DAX {
+        if !self.is_fs_dax() {
             return Err(EINVAL);
         }
-        // SAFETY: By the type invariant the pgmap is valid.
-        let head = unsafe { bindings::rust_fsdax_pgmap_head(raw) };
-        // SAFETY: `range` is the first element of the flexible array `ranges`.
-        let ranges = unsafe { (&raw const (*raw).__bindgen_anon_1).cast::<bindings::range>() };
         let mut left = offset;
 
-        for i in 0..usize::try_from(nr).unwrap_or(0) {
-            // SAFETY: The array has `nr` elements.
-            let range = unsafe { &*ranges.add(i) };
-            let skip = if i == 0 { head } else { 0 };
-            let first = (range.start as usize >> bindings::PAGE_SHIFT) + skip;
-            let end = (range.end as usize + 1) >> bindings::PAGE_SHIFT;
-            let len = end.saturating_sub(first);
-
+        for pfns in self.ranges() {
+            let (first, len) = (pfns.start, pfns.len());
             if left < len {
                 let pfn = first + left;
                 if order.align(pfn) != pfn {
@@ -139,6 +154,16 @@ impl PgmapRef {
         let pgmap = unsafe { bindings::rust_fsdax_tryget_dev_pagemap(pfn) };
         // INVARIANT: `tryget_dev_pagemap` took a reference if it found a pgmap.
         NonNull::new(pgmap).map(Self)
+    }
+
+    /// Whether all pages of the folio of `order` at `pfn` are FS_DAX memory of one range.
+    pub(crate) fn contains(&self, pfn: usize, order: Order) -> bool {
+        // SAFETY: By the type invariant the pgmap stays while `self` does.
+        let pgmap = unsafe { Pgmap::from_raw(self.0.as_ptr()) };
+        pgmap.is_fs_dax()
+            && pgmap
+                .ranges()
+                .any(|pfns| pfns.contains(&pfn) && order.pages() <= pfns.end - pfn)
     }
 
     /// The folio at `pfn`, which may be idle and whose memmap stays while `self` is borrowed.

@@ -73,6 +73,17 @@ fn is_dax(mapping: Mapping<'_>) -> bool {
     unsafe { (*mapping.host()).i_flags & bindings::S_DAX != 0 }
 }
 
+/// Whether this module serves the file: another provider's entries look different.
+fn serves(mapping: Mapping<'_>) -> Result {
+    // SAFETY: The host of a mapping is valid, and so is its superblock.
+    let provider = unsafe { (*(*mapping.host()).i_sb).s_dax_provider };
+    if core::ptr::eq(provider.cast(), &raw const OPS.0) {
+        Ok(())
+    } else {
+        Err(Error::from_errno(-(bindings::EOPNOTSUPP as c_int)))
+    }
+}
+
 unsafe extern "C" fn bind(_sb: *mut bindings::super_block) -> bool {
     // SAFETY: Reads a module parameter.
     unsafe { bindings::rust_fsdax_bind_param() }
@@ -289,6 +300,12 @@ static OPS: Table = Table(bindings::dax_provider_ops {
     unlock_mapping_entry: Some(unlock_mapping_entry),
 });
 
+/// The table, for the KUnit suites.
+#[cfg(RUST_FSDAX_KUNIT)]
+pub(crate) fn ops() -> &'static bindings::dax_provider_ops {
+    &OPS.0
+}
+
 /// The offer to serve superblocks, for as long as it lives.
 ///
 /// # Invariants
@@ -372,6 +389,10 @@ mod exports {
         end: bindings::loff_t,
         callback: Option<Callback>,
     ) -> c_int {
+        // SAFETY: By the requirement of this function.
+        if let Err(e) = serves(unsafe { mapping_of(inode) }) {
+            return e.to_errno();
+        }
         // SAFETY: By the requirements of this function.
         unsafe { break_range(inode, start, end, Data::Discard, callback) }
     }
@@ -384,14 +405,18 @@ mod exports {
     #[no_mangle]
     pub(crate) unsafe extern "C" fn dax_break_layouts_final(inode: *mut bindings::inode) {
         // SAFETY: By the requirement of this function.
-        unsafe { break_layout_final(inode) }
+        if serves(unsafe { mapping_of(inode) }).is_ok() {
+            // SAFETY: By the requirement of this function.
+            unsafe { break_layout_final(inode) }
+        }
     }
 
     /// See `include/linux/pgmap_folio.h`.
     ///
     /// # Safety
     ///
-    /// The caller keeps the inode of `mapping` and holds the filesystem's lock that keeps breaks out.
+    /// The caller keeps the inode of `mapping` and holds the filesystem's lock that keeps breaks
+    /// out.
     #[no_mangle]
     pub(crate) unsafe extern "C" fn fsdax_insert_entry(
         mapping: *mut bindings::address_space,
@@ -401,13 +426,13 @@ mod exports {
     ) -> c_int {
         // SAFETY: By the requirement of this function.
         let mapping = unsafe { Mapping::from_raw(mapping) };
-        to_errno((|| {
+        to_errno(serves(mapping).and_then(|()| {
             let order = Order::new(order).ok_or(EINVAL)?;
             if order.align(index) != index || order.align(pfn) != pfn {
                 return Err(EINVAL);
             }
             fsdax::insert_entry(mapping, index, pfn, order, false)
-        })())
+        }))
     }
 
     /// See `include/linux/pgmap_folio.h`.
@@ -422,6 +447,9 @@ mod exports {
     ) -> c_int {
         // SAFETY: By the requirement of this function.
         let mapping = unsafe { Mapping::from_raw(mapping) };
+        if let Err(e) = serves(mapping) {
+            return e.to_errno();
+        }
         match fsdax::remove_entry(mapping, index, Data::Discard) {
             Removed::Yes => 0,
             Removed::Absent => ENOENT.to_errno(),

@@ -57,8 +57,8 @@ void pgmap_release_folio(struct folio *folio);
  * freed until it is dropped for good.
  *
  * Context: Process context, may sleep.
- * Return: 0, or -ERESTARTSYS if a folio is in use and @cb is NULL, or if a
- * signal interrupted the wait.
+ * Return: 0, -ERESTARTSYS if a folio is in use and @cb is NULL, or if a signal
+ * interrupted the wait, or -EOPNOTSUPP if rust_fsdax does not serve the mount.
  */
 int dax_break_layouts(struct inode *inode, loff_t start, loff_t end,
 		      void (*cb)(struct inode *));
@@ -86,7 +86,9 @@ void dax_break_layouts_final(struct inode *inode);
  * Context: Process context, may sleep.
  * Return: 0, or -EINVAL for an unsupported order or alignment, -ENOMEM,
  * -EEXIST if there is another entry in the range, -EBUSY if any page of the
- * folio is in use elsewhere, -ENXIO if the device is going away.
+ * folio is in use elsewhere, -ERANGE if it is not FS_DAX memory of one range,
+ * -ENXIO if the device is going away, -EOPNOTSUPP if rust_fsdax does not serve
+ * the mount.
  */
 int fsdax_insert_entry(struct address_space *mapping, unsigned long index,
 		       unsigned long pfn, unsigned int order);
@@ -100,7 +102,8 @@ int fsdax_insert_entry(struct address_space *mapping, unsigned long index,
  * but stays, so that a later call or layout break finds it.
  *
  * Context: Process context, may sleep.
- * Return: 0, -ENOENT if there is no entry, or -EBUSY.
+ * Return: 0, -ENOENT if there is no entry, -EBUSY, or -EOPNOTSUPP if
+ * rust_fsdax does not serve the mount.
  */
 int fsdax_delete_entry(struct address_space *mapping, unsigned long index);
 
