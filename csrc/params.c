@@ -23,7 +23,7 @@ MODULE_PARM_DESC(kunit_base, "physical address of memory for the KUnit suites, r
 
 static unsigned long kunit_size;
 module_param(kunit_size, ulong, 0444);
-MODULE_PARM_DESC(kunit_size, "bytes of it, at least 64 MiB");
+MODULE_PARM_DESC(kunit_size, "bytes of it, at least 128 MiB from a multiple of 128 MiB");
 
 unsigned long rust_fsdax_kunit_base(void)
 {

@@ -93,10 +93,14 @@ impl<'p> Folio<'p> {
         self.page.as_ptr()
     }
 
-    /// The page `n` pages behind this one, which the caller knows to be in the same memmap.
-    pub(crate) fn page(self, n: usize) -> Self {
+    /// The page `n` pages behind this one.
+    ///
+    /// # Safety
+    ///
+    /// It is in the same memmap.
+    pub(crate) unsafe fn page(self, n: usize) -> Self {
         Self {
-            // SAFETY: Both pages are part of the same virtually contiguous memmap.
+            // SAFETY: By the requirement of this function; the memmap is virtually contiguous.
             // INVARIANT: As for `self`.
             page: unsafe { self.page.add(n) },
             _memmap: PhantomData,
@@ -386,6 +390,9 @@ impl Drop for FolioLock {
 /// | M         | index in M      | [`ZAPPED`]    | `Owned`, and that entry was zapped          |
 /// | null      | n > 0           | 0             | `Shared`: tracked by n entries              |
 ///
+/// While memory failure holds the entry of a folio locked, [`HELD`] is set in `private` too: the
+/// folio keeps `mapping` and `index` until then.
+///
 /// `index` and `share` are one word. A zapped entry is not counted in `share`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Association {
@@ -404,12 +411,30 @@ pub(crate) enum Association {
     Shared(usize),
 }
 
-/// `folio->private` of a folio whose only entry was zapped.
-const ZAPPED: usize = 1;
+impl Association {
+    /// Tracked by the entry at `index` of `mapping` alone.
+    pub(crate) fn tracked_by(mapping: Mapping<'_>, index: usize) -> Self {
+        Self::Owned {
+            mapping: mapping.address(),
+            index,
+            zapped: false,
+        }
+    }
+}
+
+/// Flag in `folio->private`: the only entry of the folio was zapped.
+const ZAPPED: usize = 1 << 0;
+/// Flag in `folio->private`: the association may not change, see [`FolioRef::hold`].
+const HELD: usize = 1 << 1;
 
 /// Why [`FolioRef::associate`] refuses.
-#[derive(PartialEq, Eq, Debug)]
-pub(crate) struct NotShared;
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AssociateError {
+    /// The folio belongs to somebody else.
+    NotShared,
+    /// It may be shared as soon as memory failure is done with it.
+    Held,
+}
 
 impl FolioRef {
     /// Reads the association.
@@ -430,12 +455,13 @@ impl FolioRef {
             (false, index) => Association::Owned {
                 mapping: mapping as usize,
                 index,
-                zapped: private == ZAPPED,
+                zapped: private & ZAPPED != 0,
             },
         }
     }
 
-    fn set_association(&self, to: Association, _lock: &FolioLock) {
+    /// Writes the association.
+    pub(crate) fn set_association(&self, to: Association, _lock: &FolioLock) {
         let page = self.0.as_ptr();
         let (mapping, index, private) = match to {
             Association::None => (0, 0, 0),
@@ -450,7 +476,8 @@ impl FolioRef {
         // reads the mapping without it, and checks again under the i_pages lock.
         unsafe {
             Atomic::from_ptr(page_field::index(page)).store(index, Relaxed);
-            *page_field::private(page) = private;
+            let held = *page_field::private(page) & HELD;
+            *page_field::private(page) = private | held;
             Atomic::from_ptr(page_field::mapping(page)).store(mapping as *mut _, Release);
         }
     }
@@ -459,7 +486,9 @@ impl FolioRef {
     ///
     /// # Errors
     ///
-    /// [`NotShared`] if another entry tracks or tracked it and `may_share` is false.
+    /// - [`AssociateError::NotShared`] if another entry tracks or tracked it and `may_share` is
+    ///   false, or if it was requested for no entry at all.
+    /// - [`AssociateError::Held`] if it has to be tried again after [`Self::wait_unheld`].
     ///
     /// Follows `dax_associate_entry()`.
     pub(crate) fn associate(
@@ -467,21 +496,18 @@ impl FolioRef {
         mapping: Mapping<'_>,
         index: usize,
         may_share: bool,
-    ) -> Result<(), NotShared> {
+    ) -> Result<(), AssociateError> {
         let lock = FolioLock::new(self.pfn());
-        let ours = Association::Owned {
-            mapping: mapping.address(),
-            index,
-            zapped: false,
-        };
+        let ours = Association::tracked_by(mapping, index);
         let to = match self.association(&lock) {
-            Association::None => ours,
+            Association::None => return Err(AssociateError::NotShared),
             Association::Owned {
                 mapping: m,
                 index: i,
                 ..
             } if m == mapping.address() && i == index => ours,
-            _ if !may_share => return Err(NotShared),
+            _ if !may_share => return Err(AssociateError::NotShared),
+            _ if self.is_held(&lock) => return Err(AssociateError::Held),
             // The zapped entry does not count; its waiter need not wait any longer, since the
             // block is ours too.
             Association::Owned { zapped: true, .. } => ours,
@@ -516,6 +542,48 @@ impl FolioRef {
                 false
             }
         }
+    }
+
+    fn is_held(&self, _lock: &FolioLock) -> bool {
+        // SAFETY: The folio is active, and the lock protects the field.
+        unsafe { *page_field::private(self.0.as_ptr()) & HELD != 0 }
+    }
+
+    /// Keeps the folio associated with the entry at `index` of `mapping` until [`Self::unhold`].
+    ///
+    /// Returns whether it belongs to that entry alone. The caller holds the entry lock, or the
+    /// i_pages lock and takes it.
+    pub(crate) fn hold(&self, mapping: Mapping<'_>, index: usize) -> bool {
+        let lock = FolioLock::new(self.pfn());
+        let owned = matches!(self.association(&lock),
+            Association::Owned { mapping: m, index: i, .. }
+                if m == mapping.address() && i == index);
+        if owned {
+            // SAFETY: The folio is active, and the lock protects the field.
+            unsafe { *page_field::private(self.0.as_ptr()) |= HELD };
+        }
+        owned
+    }
+
+    /// Ends [`Self::hold`], and wakes those who wait for that.
+    pub(crate) fn unhold(&self) {
+        let lock = FolioLock::new(self.pfn());
+        // SAFETY: The folio is active, and the lock protects the field.
+        unsafe { *page_field::private(self.0.as_ptr()) &= !HELD };
+        drop(lock);
+        // Waiters check under the folio lock after they queued.
+        self.as_folio().wait_address().wake();
+    }
+
+    /// Sleeps until nobody holds the association. Uninterruptible, as for an entry lock.
+    pub(crate) fn wait_unheld(&self) {
+        wait::on(self.as_folio().wait_address(), |wait| loop {
+            let _ = wait.prepare(wait::Task::Uninterruptible);
+            if !self.is_held(&FolioLock::new(self.pfn())) {
+                break;
+            }
+            wait::sleep();
+        })
     }
 
     /// Whether the folio belongs to the entry at `index` of `mapping` alone.

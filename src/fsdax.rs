@@ -34,8 +34,7 @@ use crate::{
         Order, //
     },
     folio::{
-        Association,
-        FolioLock,
+        AssociateError,
         FolioRef,
         State, //
     },
@@ -189,9 +188,6 @@ pub(crate) fn insert(
     Ok(true)
 }
 
-/// How often a request that lost a race for a shared folio looks again.
-const SHARE_RETRIES: usize = 16;
-
 /// Gets a reference to the folio at `pfn` and associates it with the entry.
 fn activate(
     locked: &LockedEntry<'_>,
@@ -199,40 +195,32 @@ fn activate(
     order: Order,
     may_share: bool,
 ) -> Result<FolioRef, InsertError> {
-    for _ in 0..SHARE_RETRIES {
+    let entry = (locked.mapping(), locked.index());
+    let mut lost = false;
+
+    loop {
         let pgmap = PgmapRef::live(pfn).ok_or(InsertError::Dying)?;
-        if !pgmap.contains(pfn, order) {
-            return Err(InsertError::Range);
-        }
-        let folio = match pgmap.folio(pfn).look() {
-            State::Draining => {
-                pgmap.folio(pfn).wait_drained();
-                continue;
-            }
-            State::Idle => match pgmap::request(pgmap, pfn, order) {
-                Ok(folio) => folio,
-                // Another file may have requested it first.
-                Err(_) if may_share => continue,
+        match pgmap.folio().look() {
+            State::Draining => pgmap.folio().wait_drained(),
+            State::Idle => match pgmap::request(pgmap, order, Some(entry)) {
+                Ok(folio) => return Ok(folio),
+                Err(e) if e == ERANGE => return Err(InsertError::Range),
+                // Another file requested it first, and can be joined now; or a page of it is in
+                // use as part of another folio, and will be found so again.
+                Err(_) if may_share && !lost => lost = true,
                 Err(_) => return Err(InsertError::Busy),
             },
-            State::Active(folio) => {
-                // A smaller or larger folio is in use elsewhere.
-                if folio.order() != order.get() {
-                    return Err(InsertError::Busy);
+            State::Active(folio) if folio.order() == order.get() => {
+                match folio.associate(entry.0, entry.1, may_share) {
+                    Ok(()) => return Ok(folio),
+                    Err(AssociateError::Held) => folio.wait_unheld(),
+                    Err(AssociateError::NotShared) => return Err(InsertError::Busy),
                 }
-                // Requested, but not by an entry, or not associated with it yet.
-                if folio.association(&FolioLock::new(pfn)) == Association::None {
-                    continue;
-                }
-                folio
             }
-        };
-        return match folio.associate(locked.mapping(), locked.index(), may_share) {
-            Ok(()) => Ok(folio),
-            Err(_) => Err(InsertError::Busy),
-        };
+            // A smaller or larger folio is in use elsewhere.
+            State::Active(_) => return Err(InsertError::Busy),
+        }
     }
-    Err(InsertError::Busy)
 }
 
 /// What is left of a folio when an entry lost its reference.
@@ -286,7 +274,7 @@ fn is_busy(mapping: Mapping<'_>, index: usize, entry: Entry) -> bool {
     let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
         return false;
     };
-    match pgmap.folio(entry.pfn()).look() {
+    match pgmap.folio().look() {
         State::Idle => false,
         State::Draining => true,
         // Idle and requested by another file since, or that file tracks it now.
@@ -460,7 +448,7 @@ fn wait_for(mapping: Mapping<'_>, index: usize, entry: Entry, on_busy: &OnBusy<'
     let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
         return Ok(());
     };
-    let address = pgmap.folio(entry.pfn()).wait_address();
+    let address = pgmap.folio().wait_address();
 
     trace::wait_begin(mapping, index, entry);
     let ret = wait::on(address, |wait| loop {
@@ -494,7 +482,7 @@ fn still_zapped(mapping: Mapping<'_>, index: usize, entry: Entry) -> bool {
 }
 
 fn say_busy(mapping: Mapping<'_>, index: usize, entry: Entry, pgmap: &PgmapRef) {
-    let State::Active(folio) = pgmap.folio(entry.pfn()).look() else {
+    let State::Active(folio) = pgmap.folio().look() else {
         return;
     };
     // SAFETY: Any context.
@@ -649,8 +637,11 @@ pub(crate) fn clear_dirty_range(mapping: Mapping<'_>, range: Range) {
             pages.wait_unlocked(entry);
             continue;
         }
-        pages.clear(Mark::Dirty);
-        pages.clear(Mark::ToWrite);
+        // The rest of an entry that is only partly in the range has data that was not replaced.
+        if range.contains(Range::of_entry(pages.index(), entry.order())) {
+            pages.clear(Mark::Dirty);
+            pages.clear(Mark::ToWrite);
+        }
         breathe(&mut pages, &mut scanned, entry);
     }
 }

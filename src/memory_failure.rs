@@ -87,9 +87,9 @@ pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_en
         let State::Active(reference) = unsafe { Folio::from_raw(page, PhantomData) }.look() else {
             return 0;
         };
-        // The index was read without the lock, and is stable since there is a reference.
-        let index = index_field.load(Acquire);
-        if !entry.is_mapped() || entry.pfn() != pfn || index != entry.order().align(pages.index()) {
+        // The index was read without the lock: compare before the association is kept.
+        let index = entry.order().align(pages.index());
+        if !entry.is_mapped() || entry.pfn() != pfn || !reference.hold(mapping, index) {
             drop(pages);
             drop(reference);
             continue;
@@ -104,8 +104,8 @@ pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_en
 ///
 /// # Safety
 ///
-/// `cookie` comes from [`lock_folio`] of the same folio. Its reference keeps the association of
-/// the folio, and the locked entry the inode.
+/// `cookie` comes from [`lock_folio`] of the same folio, which holds its association. The locked
+/// entry keeps the inode.
 pub(crate) unsafe fn unlock_folio(folio: *mut bindings::folio, cookie: bindings::dax_entry_t) {
     let page: *mut bindings::page = folio.cast();
     // SAFETY: By the requirements of this function.
@@ -119,5 +119,5 @@ pub(crate) unsafe fn unlock_folio(folio: *mut bindings::folio, cookie: bindings:
     // SAFETY: By the requirements of this function.
     drop(unsafe { LockedEntry::from_cookie(mapping, index, cookie) });
     // SAFETY: The reference that `lock_folio` gave to C code.
-    drop(unsafe { FolioRef::from_entry(pfn) });
+    unsafe { FolioRef::from_entry(pfn) }.unhold();
 }

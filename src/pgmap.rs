@@ -22,10 +22,12 @@ use crate::{
     entry::Order,
     folio::{
         self,
+        Association,
         Folio,
         FolioLock,
         FolioRef, //
     },
+    mapping::Mapping,
     trace, //
 };
 
@@ -116,23 +118,27 @@ impl Pgmap {
         Err(ERANGE)
     }
 
-    /// Takes a reference unless the pgmap is dying. Any context.
-    pub(crate) fn tryget_live(&self) -> Option<PgmapRef> {
+    /// Takes a reference for the page at `pfn`, unless the pgmap is dying. Any context.
+    fn tryget_live(&self, pfn: usize) -> Option<PgmapRef> {
         // SAFETY: By the type invariant the pgmap is valid.
         if !unsafe { bindings::rust_fsdax_pgmap_tryget_live(self.as_raw()) } {
             return None;
         }
-        // INVARIANT: The reference was just taken.
-        NonNull::new(self.as_raw()).map(PgmapRef)
+        // INVARIANT: The reference was just taken, and the caller got `pfn` from `pfn_at`.
+        NonNull::new(self.as_raw()).map(|pgmap| PgmapRef { pgmap, pfn })
     }
 }
 
-/// One reference to a pgmap.
+/// One reference to the pgmap of a page.
 ///
 /// # Invariants
 ///
-/// Owns one count of `pgmap->ref`. Hence the pgmap and the memmap of all its pfns stay.
-pub(crate) struct PgmapRef(NonNull<bindings::dev_pagemap>);
+/// Owns one count of `pgmap->ref`, and `pfn` is in one of its ranges. Hence the pgmap and the
+/// memmap of all its pfns stay.
+pub(crate) struct PgmapRef {
+    pgmap: NonNull<bindings::dev_pagemap>,
+    pfn: usize,
+}
 
 impl PgmapRef {
     /// The pgmap of `pfn`, to request a folio from it.
@@ -141,8 +147,8 @@ impl PgmapRef {
     pub(crate) fn live(pfn: usize) -> Option<Self> {
         // SAFETY: Any pfn may be looked up.
         let pgmap = unsafe { bindings::get_dev_pagemap(pfn) };
-        // INVARIANT: `get_dev_pagemap` took a reference if it found a pgmap.
-        NonNull::new(pgmap).map(Self)
+        // INVARIANT: `get_dev_pagemap` took a reference if it found a pgmap with this pfn.
+        NonNull::new(pgmap).map(|pgmap| Self { pgmap, pfn })
     }
 
     /// The pgmap of `pfn`, to look at a folio that may have become idle.
@@ -152,26 +158,25 @@ impl PgmapRef {
     pub(crate) fn dying_or_live(pfn: usize) -> Option<Self> {
         // SAFETY: Any pfn may be looked up.
         let pgmap = unsafe { bindings::rust_fsdax_tryget_dev_pagemap(pfn) };
-        // INVARIANT: `tryget_dev_pagemap` took a reference if it found a pgmap.
-        NonNull::new(pgmap).map(Self)
+        // INVARIANT: `tryget_dev_pagemap` took a reference if it found a pgmap with this pfn.
+        NonNull::new(pgmap).map(|pgmap| Self { pgmap, pfn })
     }
 
-    /// Whether all pages of the folio of `order` at `pfn` are FS_DAX memory of one range.
-    pub(crate) fn contains(&self, pfn: usize, order: Order) -> bool {
+    /// Whether all pages of a folio of `order` at the pfn are FS_DAX memory of one range.
+    fn contains(&self, order: Order) -> bool {
         // SAFETY: By the type invariant the pgmap stays while `self` does.
-        let pgmap = unsafe { Pgmap::from_raw(self.0.as_ptr()) };
+        let pgmap = unsafe { Pgmap::from_raw(self.pgmap.as_ptr()) };
         pgmap.is_fs_dax()
+            && order.align(self.pfn) == self.pfn
             && pgmap
                 .ranges()
-                .any(|pfns| pfns.contains(&pfn) && order.pages() <= pfns.end - pfn)
+                .any(|pfns| pfns.contains(&self.pfn) && order.pages() <= pfns.end - self.pfn)
     }
 
-    /// The folio at `pfn`, which may be idle and whose memmap stays while `self` is borrowed.
-    ///
-    /// `pfn` must be the one that `self` was looked up with.
-    pub(crate) fn folio(&self, pfn: usize) -> Folio<'_> {
-        // SAFETY: `pfn` belongs to this pgmap, whose memmap exists.
-        let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
+    /// The folio at the pfn, which may be idle and whose memmap stays while `self` is borrowed.
+    pub(crate) fn folio(&self) -> Folio<'_> {
+        // SAFETY: By the type invariant the pfn has a memmap.
+        let page = unsafe { bindings::rust_fsdax_pfn_to_page(self.pfn) };
         // SAFETY: By the type invariant of `self` the memmap stays.
         unsafe { Folio::from_raw(page, PhantomData) }
     }
@@ -180,38 +185,51 @@ impl PgmapRef {
 impl Drop for PgmapRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant there is a reference to put.
-        unsafe { bindings::rust_fsdax_pgmap_put(self.0.as_ptr()) }
+        unsafe { bindings::rust_fsdax_pgmap_put(self.pgmap.as_ptr()) }
     }
 }
 
-/// Activates the free folio of `order` at `pfn`: count 0 -> 1, owned by this module.
+/// Activates the free folio of `order` at the pfn of `pgmap`: count 0 -> 1, owned by this module.
 ///
-/// The folio takes over `pgmap`, which is put when the folio is freed. `pgmap` was looked up
-/// with `pfn` or contains all pages of the folio.
+/// The folio takes over `pgmap`, which is put when the folio is freed. If it is for the entry at
+/// an index of a file, it is associated with that before anybody else can find it.
 ///
 /// # Errors
 ///
-/// `EBUSY`: one of the pages is part of a folio that is active or not idle yet. Nothing was
-/// changed then.
+/// - `ERANGE`: the pages are not all FS_DAX memory of one range, or not aligned.
+/// - `EBUSY`: one of them is part of a folio that is active or not idle yet.
+///
+/// Nothing was changed then.
 ///
 /// Any context in which an irq-safe spinlock can be taken. Takes the place of
 /// `zone_device_page_init()`, which neither checks nor fails.
-pub(crate) fn request(pgmap: PgmapRef, pfn: usize, order: Order) -> Result<FolioRef> {
-    let head = pgmap.folio(pfn);
+pub(crate) fn request(
+    pgmap: PgmapRef,
+    order: Order,
+    entry: Option<(Mapping<'_>, usize)>,
+) -> Result<FolioRef> {
+    if !pgmap.contains(order) {
+        return Err(ERANGE);
+    }
+    let head = pgmap.folio();
     // All requests that could overlap take the same lock. The free path takes none: it makes
     // pages free, which a check here sees late at worst.
-    let lock = FolioLock::new(pfn);
+    let lock = FolioLock::new(pgmap.pfn);
 
     for i in 0..order.pages() {
-        if !head.page(i).is_free() {
+        // SAFETY: Just checked: all these pages are in one range of the pgmap.
+        if !unsafe { head.page(i) }.is_free() {
             return Err(EBUSY);
         }
     }
     // SAFETY: All pages are free, the lock excludes other requests, and `pgmap` is handed over.
     let folio = unsafe { head.activate(order, &lock) };
+    if let Some((mapping, index)) = entry {
+        folio.set_association(Association::tracked_by(mapping, index), &lock);
+    }
     drop(lock);
+    trace::request(pgmap.pfn, order);
     let _ = ManuallyDrop::new(pgmap);
-    trace::request(pfn, order);
     Ok(folio)
 }
 
@@ -225,9 +243,8 @@ pub(crate) fn request(pgmap: PgmapRef, pfn: usize, order: Order) -> Result<Folio
 pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<FolioRef> {
     let order = Order::new(order).ok_or(EINVAL)?;
     let pfn = pgmap.pfn_at(offset, order)?;
-    let pgmap = pgmap.tryget_live().ok_or(ENXIO)?;
 
-    request(pgmap, pfn, order)
+    request(pgmap.tryget_live(pfn).ok_or(ENXIO)?, order, None)
 }
 
 /// Frees the folio whose count just reached 0: `fsdax_folio_ops.folio_free`.

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# One job per target; the work is done by scripts/. Kbuild is what the kernel's make reads.
+
+KERNEL ?= plain
+ARGS ?=
+
+.PHONY: help
+help:
+	@echo 'make demo             boot once, run the defects of stock Linux on stock and on rust_fsdax'
+	@echo 'make test             run every test (host, KUnit, guests with a debug kernel)'
+	@echo 'make check            formatting, clippy, checkpatch, sparse, spelling'
+	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
+	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
+	@echo 'make modules          build rust_fsdax.ko                 [KERNEL=plain|debug] [KDIR=DIR]'
+	@echo 'make modules_install  install it           INSTALL_MOD_PATH=DIR [KERNEL=...] [KDIR=DIR]'
+	@echo 'make clean            remove build/'
+	@echo
+	@echo 'scripts/vm run SCRIPT runs your own script in a guest; see scripts/vm run --help.'
+	@echo 'KDIR=DIR builds for your own kernel with the series, made with LLVM=1.'
+	@echo 'Kernels and tools are kept in $${XDG_CACHE_HOME:-~/.cache}/rust_fsdax.'
+
+.PHONY: python
+python:
+	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
+
+.PHONY: demo test check
+demo test check: python
+	@scripts/$@ $(ARGS)
+
+.PHONY: shell
+shell: python
+	@scripts/vm shell --kernel $(KERNEL) $(ARGS)
+
+.PHONY: kernel
+kernel: python
+	@scripts/build kernel
+
+.PHONY: modules modules_install
+ifdef KDIR
+modules modules_install:
+	@mkdir -p build/modules-own
+	$(MAKE) -C $(KDIR) LLVM=1 M=$(CURDIR) MO=$(CURDIR)/build/modules-own $@
+else
+modules: python
+	@scripts/build modules --kernel $(KERNEL) $(ARGS)
+
+modules_install: python
+	@test -n '$(INSTALL_MOD_PATH)' || { \
+		echo 'Say where to: make modules_install INSTALL_MOD_PATH=DIR (or KDIR=... for your own kernel).'; \
+		exit 1; }
+	@scripts/build modules_install --kernel $(KERNEL) '$(INSTALL_MOD_PATH)'
+endif
+
+.PHONY: bench
+bench:
+	@echo 'There is no benchmark yet.' >&2; exit 2
+
+.PHONY: clean
+clean:
+	rm -rf build scripts/fsdaxlib/__pycache__

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boots a guest in QEMU and runs one script in it."""
+
+import os
+import re
+import selectors
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from . import sandbox
+from .progress import BUILD, CHECKOUT, Fail, shown, step
+from .sandbox import Bind
+
+STATUS_SPLAT = 3
+STATUS_TIMEOUT = 124
+STATUS_DIED = 125
+
+DEFAULT_TIMEOUT_S = 600
+DEFAULT_MEM_MIB = 3072
+DEFAULT_SMP = 2
+
+# 128 MiB aligned, or the kernel refuses them as misaligned.
+_PMEM = ("512M!1G", "512M!1536M")
+_MIN_MEM_MIB = 2304
+KUNIT_BASE = 896 << 20
+KUNIT_SIZE = 128 << 20
+KUNIT_RANGE = f"memmap={KUNIT_SIZE:#x}${KUNIT_BASE:#x}"
+KUNIT_ARGS = (f"kunit_base={KUNIT_BASE:#x}", f"kunit_size={KUNIT_SIZE:#x}")
+
+_SPLAT = re.compile(
+    r"WARNING: |BUG: |\bOops\b|\bKASAN: |INFO: (possible|trying|task|rcu)|possible (circular|recursive)"
+    r"|rcu: INFO|suspicious RCU|kernel BUG|Kernel panic|general protection|Unable to handle"
+    r"|UBSAN: |DEBUG_LOCKS_WARN|refcount_t: |list_(add|del) corruption|Bad page state|scheduling while"
+    r"|KCSAN: |kmemleak: \d+ new")
+_SPLAT_LINES = 40
+
+
+@dataclass
+class Guest:
+    """One boot: which kernel, which machine, what it sees and for how long."""
+
+    root: Path
+    image: Path
+    modules: Path  # /lib/modules in the guest
+    kind: str
+    module: Path | None = None  # rust_fsdax.ko
+    smp: int = DEFAULT_SMP
+    mem: int = DEFAULT_MEM_MIB
+    icount: bool = False
+    kvm: bool = False
+    append: str = ""
+    share: Path | None = None
+    timeout: int = DEFAULT_TIMEOUT_S
+    programs: Path = BUILD / "vm-bin"
+    results: Path = BUILD / "results"
+
+    def run(self, argv: list[str], console: Path, allow_splat: bool = False,
+            output: BinaryIO | None = None) -> int:
+        """Run argv as root in the guest; return its status or one of STATUS_*.
+
+        Its output goes to ours, or to OUTPUT.
+        """
+        job = f"stty -F /dev/ttyS1 raw -echo\nsetsid -w {shlex.join(argv)} </dev/null >&3 2>&3"
+        return self._boot(job, console, allow_splat, output or sys.stdout.buffer)
+
+    def shell(self, console: Path) -> int:
+        """Give the user a shell in the guest."""
+        size = shutil.get_terminal_size()
+        job = (f"stty -F /dev/ttyS1 sane rows {size.lines} cols {size.columns}\n"
+               f"TERM={shlex.quote(os.environ.get('TERM', 'dumb'))} setsid -w -c bash -l <&3 >&3 2>&3")
+        return self._boot(job, console, allow_splat=True, output=None)
+
+    def _boot(self, job: str, console: Path, allow_splat: bool, output: BinaryIO | None) -> int:
+        """Boot; without OUTPUT the guest's second serial port is our terminal."""
+        if self.mem < _MIN_MEM_MIB:
+            raise Fail(f"A guest needs --mem {_MIN_MEM_MIB} or more: its two pmem devices lie at "
+                       "1 GiB and 1.5 GiB.")
+        self.results.mkdir(parents=True, exist_ok=True)
+        self.programs.mkdir(parents=True, exist_ok=True)
+        console.parent.mkdir(parents=True, exist_ok=True)
+        console.write_bytes(b"")
+        with tempfile.TemporaryDirectory(prefix="rust_fsdax-vm-") as temporary:
+            control = Path(temporary)
+            self._fill(control, job)
+            command = self._command(control, console)
+            if output:
+                timed_out = _stream(command, self.timeout, output)
+            else:
+                subprocess.run(command, check=False)
+                timed_out = False
+            status_file = control / "status"
+            text = status_file.read_text().strip() if status_file.exists() else ""
+        if timed_out:
+            step(f"The guest did not end within {self.timeout} s and was stopped; see {shown(console)}.")
+            return STATUS_TIMEOUT
+        if splat := find_splat(console.read_text(errors="replace")):
+            step(f"splat: {splat[0].strip()}")
+            if not allow_splat:
+                step(f"The kernel complained; the whole console is in {shown(console)}:")
+                print("\n".join(f"    {line}" for line in splat), file=sys.stderr)
+                return STATUS_SPLAT
+        if not text:
+            step(f"The guest died before the script ended; see {shown(console)}.")
+            return STATUS_DIED
+        return int(text)
+
+    def _fill(self, control: Path, job: str) -> None:
+        """Write what the guest's first process reads."""
+        for name in ("dev", "new", "rw", "proc"):
+            (control / name).mkdir()
+        shutil.copy(self.root / "usr/bin/busybox", control / "busybox")
+        shutil.copy(Path(__file__).with_name("guest-init"), control / "init")
+        (control / "init").chmod(0o755)
+        env = {
+            "FSDAX_CHECKOUT": str(CHECKOUT),
+            "FSDAX_KERNEL": self.kind,
+            "FSDAX_KO": str(self.module or ""),
+            "FSDAX_BIN": str(self.programs),
+            "FSDAX_RESULTS": str(self.results),
+            "FSDAX_SHARE": str(self.share or ""),
+            "FSDAX_KUNIT_ARGS": " ".join(KUNIT_ARGS),
+        }
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+        lines += [f"share {tag} {shlex.quote(str(inside))} {'rw' if writable else 'ro'}"
+                  for tag, _, inside, writable in self._shares()]
+        lines += ["run_job() {", job, "}"]
+        (control / "job").write_text("\n".join(lines) + "\n")
+
+    def _shares(self) -> list[tuple[str, Path, Path, bool]]:
+        """tag, host directory, path in the guest, writable."""
+        shares = [("modules", self.modules, Path("/lib/modules"), False),
+                  ("checkout", CHECKOUT, CHECKOUT, False)]
+        if self.share:
+            shares.append(("share", self.share, self.share, False))
+        shares.append(("results", self.results, self.results, True))
+        return shares
+
+    def _command(self, control: Path, console: Path) -> list[str]:
+        exports = [("root", self.root, False), ("control", control, True)]
+        exports += [(tag, host, writable) for tag, host, _, writable in self._shares()]
+        image = Path("/guest/bzImage")
+        binds = [Bind(self.image, image), Bind(console.parent, Path("/guest/log"), True)]
+        binds += [Bind(host, Path("/guest") / tag, writable) for tag, host, writable in exports]
+        line = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+                "-no-reboot", "-machine", "pc", "-m", f"{self.mem}M",
+                "-smp", str(1 if self.icount else self.smp),
+                "-chardev", f"file,id=console,path=/guest/log/{console.name}",
+                "-serial", "chardev:console",
+                "-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output",
+                "-kernel", str(image), "-append", self._cmdline()]
+        if self.icount:
+            line += ["-accel", "tcg,thread=single", "-icount", "shift=0"]
+        elif self.kvm:
+            line += ["-accel", "kvm"]
+        else:
+            line += ["-accel", "tcg,thread=multi"]
+        # Five-level page tables only cost time under TCG.
+        line += ["-cpu", "host" if self.kvm else "max,la57=off"]
+        for tag, _, writable in exports:
+            line += ["-virtfs", f"local,path=/guest/{tag},mount_tag={tag},security_model=none,"
+                     f"multidevs=remap,readonly={'off' if writable else 'on'}"]
+        return sandbox.command(self.root, line, binds=binds,
+                               devices=["/dev/kvm"] if self.kvm else [])
+
+    def _cmdline(self) -> str:
+        words = ["console=ttyS0", "panic=-1", "root=control", "rootfstype=9p", "rw", "init=/init",
+                 "rootflags=trans=virtio,version=9p2000.L",
+                 "kunit.enable=1", "kunit.autorun=1", KUNIT_RANGE,
+                 *(f"memmap={region}" for region in _PMEM),
+                 *(f"rust_fsdax.{argument}" for argument in KUNIT_ARGS)]
+        return " ".join([*words, self.append]).strip()
+
+
+def find_splat(console: str) -> list[str]:
+    """The first line of a kernel splat and what follows it, or nothing."""
+    lines = console.splitlines()
+    for number, line in enumerate(lines):
+        # The command line is echoed at boot and may hold anything.
+        if _SPLAT.search(line) and "ommand line:" not in line:
+            return lines[number:number + _SPLAT_LINES]
+    return []
+
+
+def _stream(command: list[str], timeout: int, output: BinaryIO) -> bool:
+    """Copy a command's output; True if it had to be stopped."""
+    deadline = time.monotonic() + timeout
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child, \
+            selectors.DefaultSelector() as selector:
+        assert child.stdout
+        selector.register(child.stdout, selectors.EVENT_READ)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                if not selector.select(left):
+                    continue
+                data = os.read(child.stdout.fileno(), 65536)
+                if not data:
+                    return False
+                output.write(data)
+                output.flush()
+            return True
+        finally:
+            child.kill()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command-line options of a guest, and the guest that they describe."""
+
+import argparse
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from . import cache, guest, kernel, module, programs
+from .progress import LOGS, Fail, step
+
+_KVM_PROBE_S = 30
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every way to start a guest understands."""
+    parser.add_argument("--kernel", choices=kernel.KINDS, default="plain",
+                        help="debug has KASAN, lockdep and more (default: %(default)s)")
+    parser.add_argument("--share", type=Path, metavar="DIR", help="show DIR, read-only, in the guest")
+    parser.add_argument("--smp", type=int, default=guest.DEFAULT_SMP, metavar="N",
+                        help="number of CPUs (default: %(default)s)")
+    parser.add_argument("--mem", type=int, default=guest.DEFAULT_MEM_MIB, metavar="MIB",
+                        help="memory in MiB (default: %(default)s)")
+    parser.add_argument("--icount", action="store_true",
+                        help="one CPU whose TSC counts instructions")
+    parser.add_argument("--append", default="", metavar="CMDLINE", help="more kernel command line")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a guest that runs a script understands besides."""
+    parser.add_argument("--timeout", type=int, default=guest.DEFAULT_TIMEOUT_S, metavar="S",
+                        help="stop the guest after S seconds (default: %(default)s)")
+    parser.add_argument("--allow-splat", action="store_true",
+                        help="return the script's status whatever the kernel said")
+
+
+def prepare(args: argparse.Namespace) -> guest.Guest:
+    """Build what is missing and describe the guest."""
+    if args.share and not args.share.is_dir():
+        raise Fail(f"--share {args.share} is no directory: name an existing one.")
+    built = kernel.ensure(args.kernel)
+    vm = guest.Guest(built.root, built.image, built.modules, args.kernel,
+                     module=module.build(built, kunit=args.kernel == "debug"),
+                     programs=programs.build(built.root), smp=args.smp, mem=args.mem,
+                     icount=args.icount, append=args.append,
+                     share=args.share and args.share.resolve(),
+                     timeout=getattr(args, "timeout", guest.DEFAULT_TIMEOUT_S))
+    vm.kvm = not args.icount and _kvm_works(vm)
+    return vm
+
+
+def _kvm_works(vm: guest.Guest) -> bool:
+    """Whether a guest boots with KVM: that /dev/kvm opens says too little.
+
+    Asked once per host and kernel.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    answer = cache.directory() / f"kvm-{cache.key(platform.release(), platform.node())}"
+    if not answer.exists():
+        step("find out whether KVM works here")
+        with tempfile.TemporaryDirectory(prefix="rust_fsdax-kvm-") as empty:
+            probe = guest.Guest(vm.root, vm.image, vm.modules, vm.kind, kvm=True,
+                                timeout=_KVM_PROBE_S, results=Path(empty))
+            works = probe.run(["true"], LOGS / "kvm-probe.console") == 0
+        answer.write_text("yes" if works else "no")
+        step("KVM works" if works else "KVM does not work here: guests run under TCG")
+    return answer.read_text() == "yes"

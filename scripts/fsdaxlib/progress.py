@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Progress with elapsed times, logged commands and errors of one sentence."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BUILD = CHECKOUT / "build"
+LOGS = BUILD / "logs"
+
+_HEARTBEAT_S = 30
+_TAIL_LINES = 20
+_start = time.monotonic()
+
+
+class Fail(Exception):
+    """Ends the program; its text is one sentence that says what to do."""
+
+
+def step(text: str) -> None:
+    """Print one line of progress, on stderr so that the output of a guest script stays pure."""
+    elapsed = int(time.monotonic() - _start)
+    print(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {text}", file=sys.stderr, flush=True)
+
+
+def shown(path: Path) -> str:
+    """A path as the user would type it."""
+    try:
+        return str(path.relative_to(CHECKOUT))
+    except ValueError:
+        return str(path)
+
+
+def run_logged(argv: Sequence[str], log: Path, what: str, *, append: bool = False,
+               explain: Callable[[str], str | None] = lambda _: None) -> None:
+    """Run a long command with its output in a log; show the log's end if it fails.
+
+    explain() may turn the log into the sentence that the user needs.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    step(f"{what} ...")
+    begun = time.monotonic()
+    with log.open("ab" if append else "wb") as out:
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out,
+                              stderr=subprocess.STDOUT) as child:
+            status = None
+            while status is None:
+                try:
+                    status = child.wait(_HEARTBEAT_S)
+                except subprocess.TimeoutExpired:
+                    step(f"{what}: {_count_lines(log)} lines in {shown(log)}")
+    if status:
+        text = log.read_text(errors="replace")
+        for line in text.splitlines()[-_TAIL_LINES:]:
+            print(f"    {line}", file=sys.stderr)
+        raise Fail(explain(text) or f"Could not {what} (status {status}): read {shown(log)}.")
+    taken = int(time.monotonic() - begun)
+    step(f"{what}: done in {taken // 60}:{taken % 60:02d}")
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def main_wrapper(main: Callable[[], int], failure_status: int = 1) -> None:
+    """Run main; turn Fail and Ctrl-C into one line and a status."""
+    try:
+        status = main()
+    except Fail as fail:
+        print(f"rust_fsdax: {fail}", file=sys.stderr)
+        status = failure_status
+    except KeyboardInterrupt:
+        print("rust_fsdax: interrupted; the same command resumes.", file=sys.stderr)
+        status = 130
+    sys.exit(status)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The test suites: each runs something and gives back a report of its cases."""
+
+import argparse
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from . import guest, kernel, kunit, ktap, machine, programs, sandbox, toolchain
+from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown, step
+
+_TESTS = CHECKOUT / "tests"
+_RESULTS = BUILD / "results"
+# A line such as "# vm: --smp 4 --timeout 900" in a guest scenario.
+_VM_OPTIONS = re.compile(r"^# vm: (.+)$", re.MULTILINE)
+_RUST_RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
+_RUST_COUNT = re.compile(r"^running (\d+) tests?$", re.MULTILINE)
+_UNITTEST_RESULT = re.compile(r"^(test_\w+) \(.*\.\.\. (\w+)", re.MULTILINE)
+_UNITTEST_COUNT = re.compile(r"^Ran (\d+) tests?", re.MULTILINE)
+_MEANINGS = {guest.STATUS_SPLAT: "the kernel complained", guest.STATUS_TIMEOUT: "the guest did not end",
+             guest.STATUS_DIED: "the guest died"}
+_WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named group of cases that one command runs."""
+
+    name: str
+    run: Callable[[], ktap.Report]
+
+
+def all_suites() -> list[Suite]:
+    """Every suite, quick ones first."""
+    host = [Suite(f"host-{path.stem}", partial(_host, path))
+            for path in sorted((_TESTS / "host").glob("*.rs"))]
+    scenarios = [Suite(path.stem, partial(_scenario, path))
+                 for path in sorted(programs.SOURCES.glob("test_*")) if path.suffix in (".sh", ".py")]
+    return [Suite("scripts", _scripts), *host, Suite("kunit", _kunit_built_in),
+            Suite("kunit-module", _kunit_module), *scenarios]
+
+
+def _scripts() -> ktap.Report:
+    """The tests of these scripts."""
+    log = LOGS / "scripts.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run([sys.executable, "-m", "unittest", "discover", "-v", "-s", _TESTS / "scripts"],
+                          capture_output=True, text=True, check=False)
+    log.write_text(done.stdout + done.stderr)
+    return _counted(done, _UNITTEST_RESULT, _UNITTEST_COUNT, log)
+
+
+def _host(source: Path) -> ktap.Report:
+    """Build pure code with the standard library and run its tests."""
+    root = toolchain.ensure()
+    out, log = BUILD / "host", LOGS / f"host-{source.stem}.log"
+    out.mkdir(parents=True, exist_ok=True)
+    binds = [sandbox.ro(CHECKOUT), sandbox.rw(out)]
+    program = out / source.stem
+    run_logged(sandbox.command(root, ["rustc", "--test", "--edition=2021", "-O", "-o", str(program),
+                                      str(source)], binds=binds, cwd=CHECKOUT),
+               log, f"compile {shown(source)}")
+    done = subprocess.run(sandbox.command(root, [str(program)], binds=binds, cwd=CHECKOUT),
+                          capture_output=True, text=True, check=False)
+    log.write_text(done.stdout + done.stderr)
+    return _counted(done, _RUST_RESULT, _RUST_COUNT, log)
+
+
+def _counted(done: subprocess.CompletedProcess[str], result: re.Pattern[str], count: re.Pattern[str],
+             log: Path) -> ktap.Report:
+    """The report of a test program that prints a line per case and how many there are."""
+    text = done.stdout + done.stderr
+    report = ktap.Report([ktap.Case(match[1], _WORDS.get(match[2], "failed"))
+                          for match in result.finditer(text)])
+    promised = sum(int(number) for number in count.findall(text))
+    if not report.cases or promised != len(report.cases):
+        report.problems.append(f"{promised} cases were planned and {len(report.cases)} ran: "
+                               f"see {shown(log)}")
+    if done.returncode and not any(case.result == "failed" for case in report.cases):
+        report.problems.append(f"the program ended with status {done.returncode}: see {shown(log)}")
+    return report
+
+
+def _kunit_built_in() -> ktap.Report:
+    log = LOGS / "kunit.log"
+    lines = kunit.run(log)
+    console = LOGS / "kunit.console"
+    console.write_text("\n".join(lines) + "\n")
+    return _with_splat(ktap.parse(lines, top_plan=True), console)
+
+
+def _kunit_module() -> ktap.Report:
+    """The same suites, run when the module is loaded into the debug kernel."""
+    vm = _guest(["--kernel=debug"])
+    console = LOGS / "kunit-module.console"
+    status = vm.run([str(_TESTS / "kunit/insmod.sh")], console)
+    report = ktap.parse(console.read_text(errors="replace").splitlines(), top_plan=False)
+    if status:
+        report.problems.append(_meaning(status, console))
+    try:
+        kunit.parse(kernel.ensure("debug"), console, LOGS / "kunit-module-parse.log")
+    except Fail as fail:
+        report.problems.append(str(fail))
+    return report
+
+
+def _scenario(script: Path) -> ktap.Report:
+    """One boot of the debug kernel that prints TAP."""
+    options = _VM_OPTIONS.search(script.read_text())
+    vm = _guest(["--kernel=debug", *(shlex.split(options[1]) if options else [])])
+    console, tap = LOGS / f"{script.stem}.console", _RESULTS / f"{script.stem}.tap"
+    with tap.open("wb") as out:
+        status = vm.run([str(script)], console, output=out)
+    report = ktap.parse(tap.read_text(errors="replace").splitlines(), top_plan=True)
+    failed = any(case.result == "failed" for case in report.cases)
+    # A script that reports a failed case ends with a status of its own: that is no second failure.
+    if status and (status in _MEANINGS or not failed):
+        report.problems.append(_meaning(status, console))
+    return report
+
+
+def _guest(options: list[str]) -> guest.Guest:
+    parser = argparse.ArgumentParser(prog="# vm:")
+    machine.add_options(parser)
+    machine.add_run_options(parser)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            args = parser.parse_args(options)
+    except SystemExit:
+        raise Fail(f"A scenario asks for what scripts/vm does not know: "
+                   f"{errors.getvalue().strip().splitlines()[-1]}.") from None
+    return machine.prepare(args)
+
+
+def _with_splat(report: ktap.Report, console: Path) -> ktap.Report:
+    if splat := guest.find_splat(console.read_text(errors="replace")):
+        step(f"the kernel complained, see {shown(console)}: {splat[0]}")
+        report.problems.append(_meaning(guest.STATUS_SPLAT, console))
+    return report
+
+
+def _meaning(status: int, console: Path) -> str:
+    return f"{_MEANINGS.get(status, f'the script ended with status {status}')}: see {shown(console)}"

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The free path (R3), and what counts as idle (R4).
+
+use kernel::prelude::*;
+
+#[kunit_tests(rust_fsdax_folio)]
+mod tests {
+    use super::*;
+    use crate::{
+        bindings::{
+            self,
+            page_field, //
+        },
+        entry::{
+            Kind,
+            Order, //
+        },
+        folio::{
+            self,
+            State, //
+        },
+        fsdax::{
+            Data,
+            OnBusy, //
+        },
+        kunit::{
+            context::{
+                in_hardirq,
+                in_softirq, //
+            },
+            fixture::{
+                pages,
+                FakeFile,
+                TestPgmap,
+                PMD, //
+            },
+            probe::{
+                Event,
+                Events, //
+            },
+            thread::{
+                give_way,
+                nap,
+                wait_until,
+                Counter,
+                Thread, //
+            }, //
+        }, //
+    };
+
+    const ORDERS: [u32; 2] = [0, Order::PMD_ORDER];
+
+    #[test]
+    fn r3_last_reference_dropped_in_hardirq() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let before = pgmap.snapshot()?;
+
+        for order in ORDERS {
+            let folio = pgmap.request(0, order)?;
+            in_hardirq(move || drop(folio))?;
+            check!(pgmap.is_idle(0));
+            check_eq!(pgmap.active(), 0);
+            before.check_same(&pgmap.snapshot()?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r3_last_reference_dropped_in_softirq() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let before = pgmap.snapshot()?;
+
+        for order in ORDERS {
+            let folio = pgmap.request(0, order)?;
+            in_softirq(move || drop(folio))?;
+            check!(pgmap.is_idle(0));
+            check_eq!(pgmap.active(), 0);
+            before.check_same(&pgmap.snapshot()?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r3_last_reference_dropped_under_the_i_pages_lock() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            file.insert(0, 0, order)?;
+            let pin = pgmap.pin(0)?;
+            check_eq!(file.break_now(pages(0, 0)), Err(ERESTARTSYS));
+            let mut cursor = file.mapping().at(0);
+            let locked = cursor.lock();
+            drop(pin);
+            drop(locked);
+            check!(pgmap.is_idle(0));
+            check_eq!(pgmap.active(), 0);
+            check_eq!(file.break_now(pages(0, 0)), Ok(()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r3_free_resets_what_files_left() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+        let before = pgmap.snapshot()?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            // Owned, and zapped while pinned.
+            file.insert(3 * PMD, 0, order)?;
+            let pin = pgmap.pin(0)?;
+            check_eq!(file.break_now(pages(0, 9 * PMD)), Err(ERESTARTSYS));
+            drop(pin);
+            before.check_same(&pgmap.snapshot()?)?;
+            check_eq!(file.break_now(pages(0, 9 * PMD)), Ok(()));
+            // Shared.
+            file.share(5 * PMD, 0, order)?;
+            other.share(7 * PMD, 0, order)?;
+            check_eq!(file.break_now(pages(0, 9 * PMD)), Ok(()));
+            check_eq!(other.break_now(pages(0, 9 * PMD)), Ok(()));
+            before.check_same(&pgmap.snapshot()?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r3_pages_of_a_large_folio_can_be_requested_again() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let before = pgmap.snapshot()?;
+
+        for _ in 0..2 {
+            let large = pgmap.request(0, Order::PMD_ORDER)?;
+            check_eq!(large.order(), Order::PMD_ORDER);
+            drop(large);
+            before.check_same(&pgmap.snapshot()?)?;
+
+            let mut small = KVVec::with_capacity(PMD, GFP_KERNEL)?;
+            for offset in 0..PMD {
+                let folio = pgmap.request(offset, 0)?;
+                check_eq!((folio.order(), folio.count()), (0, 1));
+                small.push(folio, GFP_KERNEL)?;
+            }
+            check_eq!(pgmap.active(), PMD as isize);
+            drop(small);
+            before.check_same(&pgmap.snapshot()?)?;
+        }
+        check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn r3_folios_are_requested_and_freed_once() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let events = Events::start()?;
+
+        for order in ORDERS {
+            let folio = pgmap.request(0, order)?;
+            let pin = pgmap.pin(0)?;
+            drop(folio);
+            check_eq!(events.take(Event::Request), 1);
+            check_eq!(events.take(Event::Free), 0);
+            drop(pin);
+            check_eq!(events.take(Event::Free), 1);
+        }
+        Ok(())
+    }
+
+    /// A folio at count 0 whose free path has not run yet, as another CPU sees it.
+    struct Draining<'a> {
+        pgmap: &'a TestPgmap,
+        done: bool,
+    }
+
+    impl<'a> Draining<'a> {
+        /// The folio at offset 0, which has one reference left that nobody puts.
+        fn new(pgmap: &'a TestPgmap) -> Result<Self> {
+            let page = pgmap.page(0);
+            // SAFETY: The folio is active.
+            if !unsafe { bindings::rust_fsdax_folio_ref_freeze(page.cast(), 1) } {
+                return Err(EINVAL);
+            }
+            Ok(Self { pgmap, done: false })
+        }
+
+        fn free(&mut self) {
+            if !self.done {
+                self.done = true;
+                // SAFETY: The count was frozen at 0 by `new`, and this is the first call.
+                unsafe { folio::free(self.pgmap.page(0), self.pgmap.raw()) }
+            }
+        }
+    }
+
+    impl Drop for Draining<'_> {
+        fn drop(&mut self) {
+            self.free();
+        }
+    }
+
+    #[test]
+    fn r4_count_0_with_the_mark_is_not_idle() -> Result {
+        let pgmap = TestPgmap::new()?;
+
+        for order in ORDERS {
+            pgmap.request(0, order)?.into_entry();
+            let mut draining = Draining::new(&pgmap)?;
+            check_eq!(pgmap.count(0), 0);
+            check!(matches!(pgmap.folio(0).look(), State::Draining));
+            check!(!pgmap.folio(0).is_free());
+            for order in ORDERS {
+                check_eq!(pgmap.request(0, order).err(), Some(EBUSY));
+            }
+            check_eq!(pgmap.active(), 1);
+            draining.free();
+            check!(pgmap.is_idle(0));
+            check!(pgmap.folio(0).is_free());
+            check_eq!(pgmap.active(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r4_a_break_waits_for_the_free_path() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let calls = Counter::new()?;
+
+        file.insert(0, 0, Order::Pte)?;
+        pgmap.pin(0)?.into_entry();
+        check_eq!(file.break_now(pages(0, 0)), Err(ERESTARTSYS));
+        let mut draining = Draining::new(&pgmap)?;
+        // Count 0, but the free path still writes.
+        check_eq!(file.break_now(pages(0, 0)), Err(ERESTARTSYS));
+        check_eq!(file.kind(0), Some(Kind::Zapped));
+
+        let (sleeper, calls_of_sleeper) = (file.clone(), calls.clone());
+        let thread = Thread::spawn(move || {
+            let sleep = || {
+                calls_of_sleeper.add();
+                give_way();
+            };
+            sleeper.break_with(pages(0, 0), Data::Discard, OnBusy::Sleep(&sleep))
+        })?;
+        let woken_and_asleep_again = |times: usize| -> Result {
+            wait_until(|| calls.get() >= times && thread.sleeps(false))
+        };
+        woken_and_asleep_again(1)?;
+        for times in 2..6 {
+            // A wake-up that is too early, or meant for somebody else.
+            pgmap.folio(0).wait_address().wake();
+            woken_and_asleep_again(times)?;
+            check!(!thread.is_done());
+            check_eq!(file.kind(0), Some(Kind::Zapped));
+        }
+        draining.free();
+        check_eq!(thread.join()?, Ok(()));
+        check!(pgmap.is_idle(0));
+        check_eq!(file.kind(0), None);
+        Ok(())
+    }
+
+    #[test]
+    fn r4_a_fault_waits_for_the_free_path() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            pgmap.request(0, order.get())?.into_entry();
+            let mut draining = Draining::new(&pgmap)?;
+            let faulting = file.clone();
+            let thread = Thread::spawn(move || faulting.insert(0, 0, order))?;
+            wait_until(|| thread.sleeps(true))?;
+            for _ in 0..4 {
+                pgmap.folio(0).wait_address().wake();
+                nap();
+                check!(!thread.is_done());
+            }
+            draining.free();
+            check_eq!(thread.join()?, Ok(()));
+            check_eq!(file.kind(0), Some(Kind::Tracked));
+            check_eq!((pgmap.count(0), pgmap.active()), (1, 1));
+            check_eq!(file.break_now(pages(0, PMD - 1)), Ok(()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r4_a_foreign_page_is_not_free() -> Result {
+        let pgmap = TestPgmap::new()?;
+        // SAFETY: The page is free, so that we may play somebody who uses it without us.
+        let count = unsafe { page_field::refcount(pgmap.page(5)) };
+
+        // SAFETY: As above.
+        unsafe { count.write_volatile(1) };
+        let small = pgmap.request(5, 0).err();
+        let large = pgmap.request(0, Order::PMD_ORDER).err();
+        // SAFETY: As above.
+        unsafe { count.write_volatile(0) };
+        check_eq!((small, large), (Some(EBUSY), Some(EBUSY)));
+        check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+}

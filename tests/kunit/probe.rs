@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the code under test did: entries visited, holds of the i_pages lock, and tracepoints hit.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    error::to_result,
+    ffi::{
+        c_int,
+        c_uint,
+        c_ulong,
+        c_void, //
+    },
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use crate::bindings;
+
+static VISITS: Atomic<usize> = Atomic::new(0);
+static HOLDS: Atomic<usize> = Atomic::new(0);
+static IN_THIS_HOLD: Atomic<usize> = Atomic::new(0);
+static LONGEST_HOLD: Atomic<usize> = Atomic::new(0);
+
+/// An entry was looked at. Called by `mapping.rs` with the i_pages lock held.
+pub(crate) fn visit() {
+    VISITS.fetch_add(1, Relaxed);
+    let now = IN_THIS_HOLD.fetch_add(1, Relaxed) + 1;
+    if now > LONGEST_HOLD.load(Relaxed) {
+        LONGEST_HOLD.store(now, Relaxed);
+    }
+}
+
+/// The i_pages lock was taken. Called by `mapping.rs` with the i_pages lock held.
+pub(crate) fn hold() {
+    HOLDS.fetch_add(1, Relaxed);
+    IN_THIS_HOLD.store(0, Relaxed);
+}
+
+/// Work on `i_pages` since [`Work::start`], by all tasks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    /// Entries looked at; one counts again when it is looked at again.
+    pub(super) visits: usize,
+    /// Times the i_pages lock was taken.
+    pub(super) holds: usize,
+    /// Most entries looked at in one hold of it.
+    pub(super) longest: usize,
+}
+
+impl Work {
+    /// Runs `f` and counts its work.
+    pub(super) fn of<R>(f: impl FnOnce() -> R) -> (R, Self) {
+        for counter in [&VISITS, &HOLDS, &IN_THIS_HOLD, &LONGEST_HOLD] {
+            counter.store(0, Relaxed);
+        }
+        let ret = f();
+        let work = Self {
+            visits: VISITS.load(Relaxed),
+            holds: HOLDS.load(Relaxed),
+            longest: LONGEST_HOLD.load(Relaxed),
+        };
+        (ret, work)
+    }
+}
+
+/// The tracepoints of this module.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    Request,
+    Free,
+    Insert,
+    Zap,
+    Revive,
+    Remove,
+    Writeback,
+    WaitBegin,
+    WaitEnd,
+}
+
+const EVENTS: usize = 9;
+static HITS: [Atomic<usize>; EVENTS] = [const { Atomic::new(0) }; EVENTS];
+
+#[allow(improper_ctypes)]
+extern "C" {
+    static mut __tracepoint_rust_fsdax_request: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_free: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_insert: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_zap: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_revive: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_remove: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_writeback: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_wait_begin: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_wait_end: bindings::tracepoint;
+}
+
+fn tracepoints() -> [*mut bindings::tracepoint; EVENTS] {
+    // In the order of `Event`.
+    [
+        &raw mut __tracepoint_rust_fsdax_request,
+        &raw mut __tracepoint_rust_fsdax_free,
+        &raw mut __tracepoint_rust_fsdax_insert,
+        &raw mut __tracepoint_rust_fsdax_zap,
+        &raw mut __tracepoint_rust_fsdax_revive,
+        &raw mut __tracepoint_rust_fsdax_remove,
+        &raw mut __tracepoint_rust_fsdax_writeback,
+        &raw mut __tracepoint_rust_fsdax_wait_begin,
+        &raw mut __tracepoint_rust_fsdax_wait_end,
+    ]
+}
+
+/// # Safety
+///
+/// `counter` points to an element of `HITS`.
+unsafe fn count(counter: *mut c_void) {
+    let counter = counter.cast::<Atomic<usize>>();
+    // SAFETY: By the requirement of this function.
+    unsafe { &*counter }.fetch_add(1, Relaxed);
+}
+
+unsafe extern "C" fn folio_hit(counter: *mut c_void, _: c_ulong, _: c_uint, _: c_int) {
+    // SAFETY: `Events::start` registered it.
+    unsafe { count(counter) };
+}
+
+unsafe extern "C" fn entry_hit(
+    counter: *mut c_void,
+    _: c_uint,
+    _: c_ulong,
+    _: c_ulong,
+    _: c_ulong,
+    _: c_uint,
+) {
+    // SAFETY: `Events::start` registered it.
+    unsafe { count(counter) };
+}
+
+fn probe_of(event: usize) -> (*mut c_void, *mut c_void) {
+    let function = if event <= Event::Free as usize {
+        folio_hit as *mut c_void
+    } else {
+        entry_hit as *mut c_void
+    };
+    let counter = NonNull::from(&HITS[event]).as_ptr();
+    (function, counter.cast())
+}
+
+/// Counts how often each tracepoint is hit, as long as it lives.
+pub(super) struct Events {
+    registered: usize,
+}
+
+impl Events {
+    /// Starts to count. One at a time.
+    pub(super) fn start() -> Result<Self> {
+        let mut events = Self { registered: 0 };
+
+        for (i, tracepoint) in tracepoints().into_iter().enumerate() {
+            let (function, counter) = probe_of(i);
+            HITS[i].store(0, Relaxed);
+            // SAFETY: The function has the signature of the tracepoint, with the counter first.
+            to_result(unsafe {
+                bindings::tracepoint_probe_register(tracepoint, function, counter)
+            })?;
+            events.registered += 1;
+        }
+        Ok(events)
+    }
+
+    /// How often `event` happened since the last call for it.
+    pub(super) fn take(&self, event: Event) -> usize {
+        HITS[event as usize].xchg(0, Relaxed)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        for (i, tracepoint) in tracepoints().into_iter().take(self.registered).enumerate() {
+            let (function, counter) = probe_of(i);
+            // SAFETY: Registered with the same arguments in `start`.
+            unsafe { bindings::tracepoint_probe_unregister(tracepoint, function, counter) };
+        }
+        // As tracepoint_synchronize_unregister(): the probes are code of this module.
+        // SAFETY: May sleep, and the structure is static.
+        unsafe { bindings::synchronize_srcu(&raw mut bindings::tracepoint_srcu) };
+    }
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The workloads of the demo. Each measures one figure on the mount it is given
+ * and prints it as a line "PROVIDER {json}"; what is right is for the caller
+ * to say.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib.h"
+
+#define RW	(PROT_READ | PROT_WRITE)
+
+static struct env env;
+
+/* Written blocks, then a mapping with a store to every page. */
+static char *stored_file(int *fd, size_t pages)
+{
+	char *p;
+
+	*fd = create_file(&env, "demo", 0, 0);
+	must(do_op(OP_ALLOCATE, *fd, 0, pages));
+	must(fsync(*fd));
+	p = map_file(*fd, pages, RW);
+	for (size_t i = 0; i < pages; i++)
+		p[i * PAGE] = 1;
+	return p;
+}
+
+static void drop_file(char *p, size_t pages, int fd)
+{
+	must(munmap(p, pages * PAGE));
+	close(fd);
+	must(unlink(in_dir(&env, "demo")));
+}
+
+static long flushed_after(enum op op, size_t first, size_t count)
+{
+	const size_t pages = 1024;
+	long flushed;
+	int fd;
+	char *p = stored_file(&fd, pages);
+
+	if (op != OP_FSYNC)
+		must(do_op(op, fd, first, count));
+	flush_count_start();
+	must(fsync(fd));
+	flushed = flush_count_stop();
+	drop_file(p, pages, fd);
+	return flushed;
+}
+
+static long refaults_after(enum op op, size_t pages, size_t first, size_t count)
+{
+	int fd;
+	char *p = stored_file(&fd, pages);
+	long faults;
+
+	must(do_op(op, fd, first, count));
+	faults = minor_faults();
+	for (size_t i = 0; i < pages; i++)
+		p[i * PAGE] = 2;
+	faults = minor_faults() - faults;
+	drop_file(p, pages, fd);
+	return faults;
+}
+
+/* The control says that the count works: all pages, when nothing comes between. */
+static void punch_dirty(void)
+{
+	printf("%s {\"figure\": \"punch_dirty\", \"flushed\": %ld, \"control\": %ld}\n",
+	       env.label, flushed_after(OP_PUNCH, 0, 1), flushed_after(OP_FSYNC, 0, 0));
+}
+
+static void growth(void)
+{
+	printf("%s {\"figure\": \"growth\", \"flushed\": %ld, \"refaults\": %ld}\n",
+	       env.label, flushed_after(OP_TRUNCATE, 2048, 0),
+	       refaults_after(OP_TRUNCATE, 1024, 2048, 0));
+}
+
+static void prealloc(void)
+{
+	printf("%s {\"figure\": \"prealloc\", \"flushed\": %ld, \"refaults\": %ld}\n",
+	       env.label, flushed_after(OP_ALLOCATE, 1024, 1024),
+	       refaults_after(OP_ALLOCATE, 1024, 1024, 1024));
+}
+
+static void refaults(void)
+{
+	printf("%s {\"figure\": \"refaults\", \"refaults\": %ld}\n",
+	       env.label, refaults_after(OP_PUNCH, 65536, 0, 1));
+}
+
+/* The state that ends the line "State:\tS (sleeping)". */
+static char state_of(pid_t tid)
+{
+	char path[64], buf[4096], *s;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	if (!read_text(path, buf, sizeof(buf)))
+		return 'X';
+	s = strstr(buf, "State:\t");
+	return s ? s[7] : 'X';
+}
+
+static void until_asleep(struct job *job)
+{
+	while (!job->done && (!job->tid || !strchr("SD", state_of(job->tid))))
+		usleep(200);
+}
+
+static uint64_t cpu_ns_of(struct job *job)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	check(!pthread_getcpuclockid(job->thread, &clock), "no clock of a thread");
+	must(clock_gettime(clock, &ts));
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+/*
+ * CPU time of a truncate to 0 for each of the last pages, which sit in a pipe:
+ * from its first sleep on the first to its sleep on the last of them. What it
+ * does before and after has nothing to do with busy pages.
+ */
+static uint64_t busy_page_cost(size_t pages, size_t busy)
+{
+	struct job job = { .op = OP_TRUNCATE, .first = 0 };
+	struct pin pin;
+	char *p = stored_file(&job.fd, pages);
+	uint64_t cost;
+
+	pin_pages(&pin, p + (pages - busy) * PAGE, busy);
+	job_start(&job);
+	until_asleep(&job);
+	cost = cpu_ns_of(&job);
+	while (pin.pages > 1) {
+		unpin_page(&pin, NULL);
+		until_asleep(&job);
+		check(!job.done, "the truncate ended with %zu pages in a pipe", pin.pages);
+	}
+	cost = cpu_ns_of(&job) - cost;
+	unpin_all(&pin);
+	job_succeeds(&job);
+	close(pin.rd);
+	close(pin.wr);
+	drop_file(p, pages, job.fd);
+	return cost / (busy - 1);
+}
+
+/* A clock that counts instructions where the machine does (qemu -icount). */
+static void busy_cost(void)
+{
+	const size_t entries[] = { 4096, 65536 };
+
+	printf("%s {\"figure\": \"busy_cost\"", env.label);
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+		printf(", \"per_page_%zu\": %llu", entries[i],
+		       (unsigned long long)busy_page_cost(entries[i], 256));
+	printf("}\n");
+}
+
+/* The process that has the mapping: its steps are asked for and answered. */
+struct user {
+	pid_t pid;
+	int ask, answer;
+};
+
+#define PAGES	((size_t)16)
+
+static void use_mapping(int ask, int answer)
+{
+	int fd = must(open(in_dir(&env, "demo"), O_RDWR));
+	char *p = map_file(fd, PAGES, RW), c = 0;
+
+	for (size_t i = 0; i < PAGES / 2; i++)
+		p[i * PAGE] = 1;
+	must(write(answer, &c, 1));
+	must(read(ask, &c, 1));
+	for (size_t i = 0; i < PAGES / 2; i++)
+		try_store(p + i * PAGE, 2);
+	c = try_store(p + (PAGES - 1) * PAGE, 2) == SIGBUS;
+	must(write(answer, &c, 1));
+	must(read(ask, &c, 1));
+	_exit(0);
+}
+
+static void user_start(struct user *u)
+{
+	int ask[2], answer[2];
+
+	must(pipe(ask));
+	must(pipe(answer));
+	u->pid = must(fork());
+	if (!u->pid)
+		use_mapping(ask[0], answer[1]);
+	/* A user that dies is heard of. */
+	close(ask[0]);
+	close(answer[1]);
+	u->ask = ask[1];
+	u->answer = answer[0];
+}
+
+/* Its answer, -1 if it died. */
+static int user_answers(struct user *u)
+{
+	char c;
+
+	return read(u->answer, &c, 1) == 1 ? c : -1;
+}
+
+static const char *json(bool value)
+{
+	return value ? "true" : "false";
+}
+
+/*
+ * The driver is unbound under a mapping, then the mapping is used. The first
+ * line is for those who see no second one.
+ */
+static void removal(void)
+{
+	pid_t unbinder;
+	struct user user;
+	int answer, status;
+	bool waits, ended = false;
+	char name[64];
+
+	close(create_file(&env, "demo", PAGES, 100));
+	device_name(env.dev, name, sizeof(name));
+	user_start(&user);
+	check(!user_answers(&user), "no mapping");
+	unbinder = must(fork());
+	if (!unbinder)
+		_exit(!device_unbind(name));
+	waits = task_sleeps(unbinder, unbinder, NULL);
+	printf("%s {\"figure\": \"removal\", \"waits\": %s}\n", env.label, json(waits));
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+
+	must(write(user.ask, "", 1));
+	answer = user_answers(&user);
+	waits = waits && task_sleeps(unbinder, unbinder, NULL);
+	if (waits) {
+		must(write(user.ask, "", 1));
+		must(waitpid(user.pid, &status, 0));
+		must(umount(env.dir));
+		must(waitpid(unbinder, &status, 0));
+		ended = !status;
+	}
+	printf("%s {\"figure\": \"removal\", \"waits\": %s, \"died\": %s, ", env.label,
+	       json(waits), json(answer < 0));
+	printf("\"sigbus\": %s, \"ended\": %s}\n", json(answer == 1), json(ended));
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} figure[] = {
+	{ "punch_dirty", punch_dirty },
+	{ "growth", growth },
+	{ "prealloc", prealloc },
+	{ "refaults", refaults },
+	{ "busy_cost", busy_cost },
+	{ "removal", removal },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc == 5) {
+		env.label = argv[2];
+		env.dev = argv[3];
+		env.dir = argv[4];
+		write_text("/proc/sys/vm/dirty_writeback_centisecs", "0");
+		for (size_t i = 0; i < ARRAY_SIZE(figure); i++)
+			if (!strcmp(argv[1], figure[i].name)) {
+				figure[i].run();
+				return 0;
+			}
+	}
+	fprintf(stderr, "usage: demo FIGURE PROVIDER DEVICE DIRECTORY\nfigures:");
+	for (size_t i = 0; i < ARRAY_SIZE(figure); i++)
+		fprintf(stderr, " %s", figure[i].name);
+	fprintf(stderr, "\n");
+	return 2;
+}

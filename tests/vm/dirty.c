@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Dirty state: fsync writes back exactly what was stored, whatever came between. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib.h"
+
+#define RW	(PROT_READ | PROT_WRITE)
+#define N	32L
+#define PUNCH	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+static long flushed_by_fsync(int fd)
+{
+	flush_count_start();
+	must(fsync(fd));
+	return flush_count_stop();
+}
+
+static void expect_flush(int fd, long pages, const char *what)
+{
+	long n = flushed_by_fsync(fd);
+
+	check(n == pages, "fsync %s: %ld pages written back, not %ld", what, n, pages);
+}
+
+static char *dirty_file(const struct env *e, int *fd)
+{
+	char *p;
+
+	*fd = create_file(e, "f", N, 100);
+	p = map_file(*fd, N, RW);
+	for (long i = 0; i < N; i++)
+		fill_page(p + i * PAGE, 200 + i);
+	return p;
+}
+
+static void each_store_once(const struct env *e)
+{
+	int fd;
+	char *p = dirty_file(e, &fd);
+
+	expect_flush(fd, N, "of stored pages");
+	expect_flush(fd, 0, "again");
+	p[3 * PAGE] = 1;
+	p[3 * PAGE + 9] = 1;
+	p[7 * PAGE] = 1;
+	expect_flush(fd, 2, "of pages stored again");
+	check_file_page(fd, 8, 208, "read(2)");
+}
+
+static void reads_are_clean(const struct env *e)
+{
+	int fd = create_file(e, "f", N, 100);
+	char *p = map_file(fd, N, RW);
+	char *q = mmap(NULL, N * PAGE, RW, MAP_PRIVATE, fd, 0);
+
+	check(q != MAP_FAILED, "mmap: %m");
+	for (long i = 0; i < N; i++) {
+		check_page(p + i * PAGE, 100 + i, "read");
+		q[i * PAGE] = 1;
+	}
+	expect_flush(fd, 0, "after reads and private stores");
+	p[0] = 1;
+	expect_flush(fd, 1, "after a store to a page that was read");
+}
+
+/* fsync must write-protect every mapping, or later stores go unseen. */
+static void stores_through_all_mappings(const struct env *e)
+{
+	int fd, status;
+	char *p = dirty_file(e, &fd), *q = map_file(fd, N, RW);
+	pid_t pid;
+
+	for (long i = 0; i < N; i++)
+		q[i * PAGE] = 2;
+	expect_flush(fd, N, "of pages stored through two mappings");
+	q[0] = 3;
+	p[PAGE] = 3;
+	expect_flush(fd, 2, "of one store through each mapping");
+	pid = must(fork());
+	if (!pid) {
+		p[2 * PAGE] = 4;
+		q[3 * PAGE] = 4;
+		_exit(0);
+	}
+	must(waitpid(pid, &status, 0));
+	expect_flush(fd, 2, "of a child's stores");
+	must(mprotect(p, N * PAGE, PROT_READ));
+	must(mprotect(p, N * PAGE, RW));
+	p[4 * PAGE] = 5;
+	expect_flush(fd, 1, "of a store after mprotect");
+	must(munmap(q, N * PAGE));
+	p[5 * PAGE] = 6;
+	must(munmap(p, N * PAGE));
+	expect_flush(fd, 1, "of a page no longer mapped");
+}
+
+static void msync_takes_its_range(const struct env *e)
+{
+	int fd;
+	char *p = dirty_file(e, &fd);
+
+	flush_count_start();
+	must(msync(p + 4 * PAGE, 8 * PAGE, MS_SYNC));
+	check(flush_count_stop() == 8, "msync of 8 pages");
+	expect_flush(fd, N - 8, "of the rest");
+}
+
+static void sync_mapping_is_tracked(const struct env *e)
+{
+	int fd = create_file(e, "f", 0, 0);
+	char *p;
+
+	must(ftruncate(fd, N * PAGE));
+	p = mmap(NULL, N * PAGE, RW, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
+	check(p != MAP_FAILED, "mmap MAP_SYNC: %m");
+	must(madvise(p, N * PAGE, MADV_NOHUGEPAGE));
+	for (long i = 0; i < N; i++)
+		fill_page(p + i * PAGE, i);
+	expect_flush(fd, N, "of MAP_SYNC stores");
+	p[PAGE] = 1;
+	expect_flush(fd, 1, "of a MAP_SYNC store again");
+}
+
+static void punch_keeps_the_rest(const struct env *e)
+{
+	int fd;
+
+	dirty_file(e, &fd);
+	must(do_op(OP_PUNCH, fd, 5, 1));
+	expect_flush(fd, N - 1, "after the punch of 1 page");
+	for (long i = 0; i < N; i++)
+		check_file_page(fd, i, i == 5 ? 0 : 200 + i, "after the punch");
+}
+
+static void zero_keeps_the_rest(const struct env *e)
+{
+	int fd;
+
+	dirty_file(e, &fd);
+	must(do_op(OP_ZERO, fd, 5, 3));
+	expect_flush(fd, N - 3, "after zeroing 3 pages");
+}
+
+static void shrink_keeps_the_rest(const struct env *e)
+{
+	int fd;
+
+	dirty_file(e, &fd);
+	must(ftruncate(fd, N / 2 * PAGE));
+	expect_flush(fd, N / 2, "after a truncate to the half");
+}
+
+/*
+ * A range that begins or ends inside a page discards only a part of it. When
+ * the rest is written back, by the operation or by fsync, is free.
+ */
+static void part_of_a_page_keeps_the_rest(const struct env *e)
+{
+	int fd;
+	char *p = dirty_file(e, &fd);
+	uint64_t *w = (uint64_t *)(p + 5 * PAGE);
+	long n;
+
+	flush_count_start();
+	must(fallocate(fd, PUNCH, 5 * PAGE + 104, 48));
+	must(fsync(fd));
+	n = flush_count_stop();
+	check(n == N, "punch inside a page: %ld pages written back, not %ld", n, N);
+	check(w[12] == 205 && !w[13] && !w[18] && w[19] == 205, "punched bytes");
+	for (long i = 0; i < N; i++)
+		p[i * PAGE] = 1;
+	flush_count_start();
+	must(fallocate(fd, PUNCH, 5 * PAGE + 104, 2 * PAGE));
+	must(fsync(fd));
+	n = flush_count_stop();
+	check(n == N - 1, "punch from page to page: %ld pages written back, not %ld", n, N - 1);
+	for (long i = 0; i < N; i++)
+		p[i * PAGE] = 2;
+	flush_count_start();
+	must(ftruncate(fd, 5 * PAGE + 8));
+	must(fsync(fd));
+	n = flush_count_stop();
+	check(n == 6, "truncate to the middle of a page: %ld pages written back, not 6", n);
+}
+
+static void growth_keeps_all(const struct env *e)
+{
+	int fd;
+	char *p = dirty_file(e, &fd);
+	long faults;
+
+	must(ftruncate(fd, 2 * N * PAGE));
+	must(do_op(OP_ALLOCATE, fd, 0, N));
+	must(do_op(OP_ALLOCATE, fd, N, 2 * N));
+	faults = minor_faults();
+	for (long i = 0; i < N; i++)
+		p[i * PAGE] = 1;
+	faults = minor_faults() - faults;
+	check(faults == 0, "%ld refaults after growth", faults);
+	expect_flush(fd, N, "after growth and preallocation");
+}
+
+/*
+ * What a collapse or insert moves must not be forgotten on the way. What a
+ * collapse takes away may be written back, or not.
+ */
+static void moved_pages_are_written(const struct env *e)
+{
+	enum op op[] = { OP_COLLAPSE, OP_INSERT };
+
+	for (size_t k = 0; k < ARRAY_SIZE(op); k++) {
+		long n, least = op[k] == OP_COLLAPSE ? N - 4 : N;
+		int fd;
+
+		dirty_file(e, &fd);
+		flush_count_start();
+		must(do_op(op[k], fd, 8, 4));
+		must(fsync(fd));
+		n = flush_count_stop();
+		check(n >= least && n <= N, "%s: %ld pages written back, not %ld",
+		      op_name[op[k]], n, least);
+	}
+}
+
+/* Stores made while the operation waits for a pin are stores like others. */
+static void stores_during_the_wait(const struct env *e)
+{
+	enum op op[] = { OP_COLLAPSE, OP_INSERT };
+
+	for (size_t k = 0; k < ARRAY_SIZE(op); k++) {
+		struct job job = { .op = op[k], .first = 8, .pages = 4 };
+		struct pin pin;
+		char *p;
+		long n;
+
+		job.fd = create_file(e, "f", N, 100);
+		p = map_file(job.fd, N, RW);
+		pin_pages(&pin, p + 9 * PAGE, 1);
+		job_start(&job);
+		check(job_sleeps(&job), "%s did not wait", op_name[op[k]]);
+		flush_count_start();
+		for (long i = 16; i < 21; i++)
+			fill_page(p + i * PAGE, 300 + i);
+		unpin_all(&pin);
+		job_succeeds(&job);
+		must(fsync(job.fd));
+		n = flush_count_stop();
+		check(n == 5, "%s: %ld pages written back, not 5", op_name[op[k]], n);
+		for (long i = 16; i < 21; i++)
+			check_file_page(job.fd, op[k] == OP_COLLAPSE ? i - 4 : i + 4, 300 + i,
+					"moved page");
+	}
+}
+
+static void interrupt_keeps_all(const struct env *e)
+{
+	struct job job = { .op = OP_TRUNCATE, .first = 0 };
+	struct pin pin;
+	char *p = dirty_file(e, &job.fd);
+
+	pin_pages(&pin, p + 3 * PAGE, 1);
+	job_start(&job);
+	check(job_sleeps(&job), "the truncate did not wait for the pin");
+	job_signal(&job);
+	job_join(&job);
+	check(job.rc < 0, "the interrupted truncate succeeded");
+	check(file_size(job.fd) == N * (off_t)PAGE, "the size changed");
+	expect_flush(job.fd, N, "after an interrupted truncate");
+	p[0] = 1;
+	p[3 * PAGE] = 1;
+	expect_flush(job.fd, 2, "of stores after an interrupted truncate");
+	unpin_all(&pin);
+	must(ftruncate(job.fd, 0));
+}
+
+static const struct test tests[] = {
+	{ "R9 fsync writes each stored page back once", each_store_once, EVERYWHERE },
+	{ "R9 reads and private stores make nothing dirty", reads_are_clean, EVERYWHERE },
+	{ "R9 fsync write-protects every mapping", stores_through_all_mappings, EVERYWHERE },
+	{ "R9 msync writes its range back and leaves the rest", msync_takes_its_range, EVERYWHERE },
+	{ "R9 MAP_SYNC stores are tracked", sync_mapping_is_tracked, EVERYWHERE },
+	{ "R9 punch keeps the dirty state of other pages", punch_keeps_the_rest, BOUND_ONLY },
+	{ "R9 zero range keeps the dirty state of other pages", zero_keeps_the_rest, BOUND_ONLY },
+	{ "R9 truncate keeps the dirty state of what remains", shrink_keeps_the_rest, BOUND_ONLY },
+	{ "R9 part of a page discarded leaves the page dirty",
+	  part_of_a_page_keeps_the_rest, BOUND_ONLY },
+	{ "R9 growth and preallocation touch nothing", growth_keeps_all, BOUND_ONLY },
+	{ "R9 collapse and insert range write back what they move",
+	  moved_pages_are_written, BOUND_ONLY },
+	{ "R9 stores during the wait of a collapse or insert are written back",
+	  stores_during_the_wait, BOUND_ONLY },
+	{ "R9 an interrupted truncate keeps all dirty state", interrupt_keeps_all, EVERYWHERE },
+	{ }
+};
+
+GROUP(dirty, tests);

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Eviction with a pin: it cannot fail, so it waits and says for what. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib.h"
+
+#define RW	(PROT_READ | PROT_WRITE)
+#define N	((size_t)8)
+
+static ino_t inode_of(int fd)
+{
+	struct stat st;
+
+	must(fstat(fd, &st));
+	return st.st_ino;
+}
+
+/* Nothing but the name and the pin is left of the file; the job unlinks it. */
+static ino_t start_eviction(const struct env *e, struct job *job, struct pin *pin)
+{
+	int fd = create_file(e, "f", N, 100);
+	char *p = map_file(fd, N, RW);
+	ino_t ino = inode_of(fd);
+
+	pin_pages(pin, p + 3 * PAGE, 2);
+	must(munmap(p, N * PAGE));
+	close(fd);
+	*job = (struct job) { .op = OP_UNLINK, .path = in_dir(e, "f") };
+	job_start(job);
+	check(job_sleeps(job), "unlink did not wait for the pin");
+	return ino;
+}
+
+static void eviction_waits(const struct env *e)
+{
+	struct pin pin;
+	struct job job;
+	char buf[PAGE];
+	int fill;
+
+	start_eviction(e, &job, &pin);
+	fill = fill_free_space(e, "fill", 0x5555);
+	for (size_t i = 0; i < 2; i++) {
+		check(!job.done, "the eviction ended with a pin there");
+		unpin_page(&pin, buf);
+		check_page(buf, 103 + i, "page in the pipe");
+	}
+	job_succeeds(&job);
+	check_all_pages(fill, 0x5555, "file that filled the disk");
+}
+
+static void eviction_speaks(const struct env *e)
+{
+	int kmsg = kmsg_open();
+	char ino[64], task[64];
+	struct pin pin;
+	struct job job;
+
+	snprintf(ino, sizeof(ino), "inode %lu ", (unsigned long)start_eviction(e, &job, &pin));
+	snprintf(task, sizeof(task), "task %d ", job.tid);
+	check(kmsg_wait(kmsg, 100, MODULE_NAME ": ", task, ino, "page offset 3", "pfn 0x",
+			"1 pins", NULL),
+	      "no line in the kernel log names %s, %s, page offset 3, pfn and pins", task, ino);
+	check(!job.done, "the eviction ended with a pin there");
+	unpin_all(&pin);
+	job_succeeds(&job);
+}
+
+/* The last close of an unlinked file frees it once the pin is gone. */
+static void close_of_unlinked_file(const struct env *e)
+{
+	int fd = create_file(e, "f", N, 100);
+	char *p = map_file(fd, N, RW);
+	struct pin pin;
+
+	must(unlink(in_dir(e, "f")));
+	pin_pages(&pin, p, N);
+	for (size_t i = 0; i < N; i++)
+		check_page(p + i * PAGE, 100 + i, "unlinked file");
+	unpin_all(&pin);
+	must(munmap(p, N * PAGE));
+	close(fd);
+}
+
+static const struct test tests[] = {
+	{ "R12 eviction waits for a page in a pipe", eviction_waits, EVERYWHERE },
+	{ "R12 eviction says what it waits for", eviction_speaks, BOUND_ONLY },
+	{ "R12 an unlinked file lives until its last user goes",
+	  close_of_unlinked_file, EVERYWHERE },
+	{ }
+};
+
+GROUP(evict, tests);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the guest programs share: test cases and their environment, pins that
+ * last (pages in a pipe), operations in the background and whether they
+ * sleep, counters of the kernel (faults, flushed pages), the kernel log.
+ *
+ * A test case runs in a process of its own. check() ends it on failure, so
+ * nothing needs an error path, and the pins of a failed case go with it.
+ */
+#ifndef FSDAX_VM_LIB_H
+#define FSDAX_VM_LIB_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PAGE	((size_t)4096)
+#define MIB	((size_t)1 << 20)
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* The mount that a case runs on. */
+struct env {
+	const char *label;	/* "rust", "C" or "stock" */
+	const char *fs;		/* "ext4" or "xfs" */
+	const char *dev;	/* block device */
+	const char *dir;	/* mount point; empty at the start of a case */
+	const char *ko;		/* the module, NULL to test the stock kernel */
+	bool bound;		/* expected to be served by the module */
+	unsigned long seed;
+	unsigned long ops;
+};
+
+/* Where a case holds: everywhere, or only where the module serves the mount. */
+enum where { EVERYWHERE, BOUND_ONLY };
+
+struct test {
+	const char *name;	/* starts with the rule it proves */
+	void (*run)(const struct env *e);
+	enum where where;
+};
+
+struct group {
+	const char *name;
+	const struct test *tests;	/* an empty one ends them */
+	bool unmounted;		/* the cases do their own mounts */
+};
+
+#define GROUP(ident, table) \
+	const struct group ident##_group = { #ident, table, false }
+#define GROUP_UNMOUNTED(ident, table) \
+	const struct group ident##_group = { #ident, table, true }
+
+extern const struct group data_group, holes_group, dirty_group, layout_group,
+	interrupt_group, races_group, direct_group, evict_group, space_group,
+	stress_group, module_group, removal_group;
+
+/* Failure: print a diagnostic, drop all pins and leave the process. */
+__attribute__((noreturn, format(printf, 3, 4)))
+void fail_at(const char *file, int line, const char *fmt, ...);
+#define fail(...)	fail_at(__FILE__, __LINE__, __VA_ARGS__)
+#define check(cond, ...) do { if (!(cond)) fail(__VA_ARGS__); } while (0)
+/* For system calls that must succeed: evaluates to their result. */
+#define must(call) ({ \
+	__typeof__(call) _r = (call); \
+	if (_r == (__typeof__(_r))-1) \
+		fail("%s: %m", #call); \
+	_r; })
+/* What fail_at() calls before it leaves, for waits that an exit cannot end. */
+void at_fail(void (*fn)(void *), void *arg);
+
+/* Content: every 8 bytes of a page carry its stamp. */
+void fill_page(void *page, uint64_t stamp);
+bool page_is(const void *page, uint64_t stamp);
+void check_page_at(const char *file, int line, const void *page,
+		   uint64_t stamp, const char *what);
+#define check_page(page, stamp, what) \
+	check_page_at(__FILE__, __LINE__, page, stamp, what)
+
+/* Files: @pages pages, page i stamped @stamp + i and on the medium. */
+const char *in_dir(const struct env *e, const char *name);
+int create_file(const struct env *e, const char *name, size_t pages,
+		uint64_t stamp);
+void check_file_page(int fd, size_t index, uint64_t stamp, const char *what);
+/* Shared mapping in 4 KiB pages. */
+char *map_file(int fd, size_t pages, int prot);
+off_t file_size(int fd);
+/* Physical block (in 4 KiB units) behind a page, 0 for a hole. */
+uint64_t file_block(int fd, size_t index);
+/* Fill the free space with pages of one stamp; check that nobody changed them. */
+int fill_free_space(const struct env *e, const char *name, uint64_t stamp);
+void check_all_pages(int fd, uint64_t stamp, const char *what);
+
+/* Store to or load from a page that may raise SIGBUS: returns the signal or 0. */
+int try_store(char *addr, char value);
+int try_load(const char *addr, char *value);
+
+/* A pin that lasts: pages of a mapping sit in a pipe. */
+struct pin {
+	int rd, wr;
+	size_t pages;
+};
+
+void pin_pages(struct pin *pin, void *addr, size_t pages);
+/* Take the oldest page out (its data goes to @buf, may be NULL). */
+void unpin_page(struct pin *pin, void *buf);
+void unpin_all(struct pin *pin);
+
+/* An operation that a thread of its own executes. */
+enum op { OP_TRUNCATE, OP_PUNCH, OP_ZERO, OP_COLLAPSE, OP_INSERT, OP_ALLOCATE, OP_UNLINK,
+	  OP_FSYNC };
+
+struct job {
+	enum op op;
+	int fd;
+	size_t first, pages;	/* in pages; truncate: the new size is @first */
+	const char *path;	/* unlink */
+
+	int rc, err;
+	uint64_t cpu_ns;
+	pthread_t thread;
+	atomic_int tid, done;
+};
+
+extern const char *const op_name[];
+
+int do_op(enum op op, int fd, size_t first, size_t pages);
+void job_start(struct job *job);
+/* Wait until the job has ended (false) or sleeps in the kernel (true). */
+bool job_sleeps(struct job *job);
+bool task_sleeps(pid_t pid, pid_t tid, atomic_int *done);
+/* Interrupt the job by a signal whose handler does nothing. */
+void job_signal(struct job *job);
+void job_join(struct job *job);
+/* Join and check success. */
+void job_succeeds(struct job *job);
+
+/* Figures. */
+long minor_faults(void);
+uint64_t thread_cpu_ns(void);
+/* Whole pages written back to the medium between the two calls, by anybody. */
+void flush_count_start(void);
+long flush_count_stop(void);
+
+/* The kernel log from here on. */
+int kmsg_open(void);
+/* Wait for a line that has all of the words, NULL-terminated. */
+bool kmsg_wait(int fd, int seconds, ...);
+bool kmsg_has(int fd, ...);
+
+/* Small files of procfs and sysfs. */
+bool write_text(const char *path, const char *text);
+bool read_text(const char *path, char *buf, size_t size);
+
+/* Provider and mounts. */
+#define MODULE_NAME "rust_fsdax"
+bool module_loaded(void);
+int module_load(const char *ko);
+int module_unload(void);
+void module_bind(bool on);
+bool make_fs(const char *fs, const char *dev);
+int mount_fs(const char *fs, const char *dev, const char *dir,
+	     const char *extra);
+/* Tell the provider from outside: stock forgets dirty pages on a punch. */
+bool mount_is_bound(const char *dir);
+
+/* Take the driver from a pmem device, give it back. */
+void device_name(const char *dev, char *name, size_t size);
+bool device_unbind(const char *name);
+bool device_bind(const char *name);
+
+/* A file whose direct reads stay in flight until they are released (FUSE). */
+struct slow_file {
+	int dev;
+	char path[64];
+	uint64_t stamp;
+	pthread_t server;
+	atomic_int held, release;
+};
+
+void slow_file_start(struct slow_file *f, uint64_t stamp);
+void slow_file_wait_held(struct slow_file *f);
+void slow_file_release(struct slow_file *f);
+void slow_file_stop(struct slow_file *f);
+
+#endif

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Runs the test cases and prints TAP. Loads the module, makes one file system
+ * that the module serves and one that fs/dax.c serves, and runs every case on
+ * the first; what both must do the same is also run on the second, as a
+ * control. Without a module (-k) everything runs on fs/dax.c alone.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib.h"
+
+static const struct group *const groups[] = {
+	&data_group, &holes_group, &dirty_group, &layout_group, &interrupt_group,
+	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
+	&module_group, &removal_group,
+};
+
+static struct {
+	const char *fs, *ko, *groups, *pattern;
+	const char *bound_dev, *stock_dev;
+	unsigned long seed, ops;
+	int limit;
+	bool list;
+} opt = {
+	.fs = "ext4",
+	.bound_dev = "/dev/pmem1",
+	.stock_dev = "/dev/pmem0",
+	.seed = 1,
+	.ops = 4000,
+	.limit = 150,
+};
+
+static int number, failed;
+
+__attribute__((noreturn))
+static void bail_out(const char *why)
+{
+	printf("Bail out! %s\n", why);
+	fflush(stdout);
+	exit(1);
+}
+
+static bool group_wanted(const struct group *g)
+{
+	char list[256], *name, *save;
+
+	if (!opt.groups)
+		return true;
+	snprintf(list, sizeof(list), "%s", opt.groups);
+	for (name = strtok_r(list, ",", &save); name; name = strtok_r(NULL, ",", &save))
+		if (!strcmp(name, g->name))
+			return true;
+	return false;
+}
+
+static bool test_wanted(const struct test *t, const struct env *e)
+{
+	if (opt.pattern && !strstr(t->name, opt.pattern))
+		return false;
+	return t->where == EVERYWHERE || strcmp(e->label, "C");
+}
+
+static void print_tasks(pid_t pid)
+{
+	char path[288], buf[2048];
+	struct dirent *d;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/stack", pid, d->d_name);
+		if (!read_text(path, buf, sizeof(buf)))
+			snprintf(buf, sizeof(buf), "no stack");
+		printf("# task %s\n", d->d_name);
+		for (char *s = strtok(buf, "\n"); s; s = strtok(NULL, "\n"))
+			printf("#   %s\n", s);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Status of the child, -1 if it hangs: a limit on the test, no figure. */
+static int wait_limited(pid_t pid, int seconds)
+{
+	time_t end = time(NULL) + seconds;
+	int status;
+
+	for (;;) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return status;
+		if (time(NULL) >= end)
+			return -1;
+		usleep(5000);
+	}
+}
+
+static void empty_dir(const char *dir)
+{
+	char cmd[512];
+
+	snprintf(cmd, sizeof(cmd), "find %s -xdev -mindepth 1 ! -name lost+found -delete", dir);
+	if (system(cmd))
+		printf("# cannot empty %s\n", dir);
+}
+
+static void give_up(int sig)
+{
+	(void)sig;
+	fail("gives up");
+}
+
+static void run_test(const struct test *t, const struct env *e)
+{
+	bool hung, gone;
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		setpgid(0, 0);
+		signal(SIGUSR2, give_up);
+		t->run(e);
+		fflush(stdout);
+		_exit(0);
+	}
+	setpgid(pid, pid);
+	status = wait_limited(pid, opt.limit);
+	hung = status == -1;
+	gone = !hung;
+	if (hung) {
+		printf("# hangs\n");
+		print_tasks(pid);
+		/* Let it drop its pins: a kill does not end every wait for one. */
+		kill(pid, SIGUSR2);
+		gone = wait_limited(pid, 5) != -1;
+	}
+	kill(-pid, SIGKILL);
+	if (!gone && wait_limited(pid, 20) == -1) {
+		printf("not ok %d - %s (%s)\n", ++number, t->name, e->label);
+		bail_out("a case hangs and cannot be killed");
+	}
+	if (status > 0 && WIFSIGNALED(status))
+		printf("# killed by signal %d\n", WTERMSIG(status));
+	if (status)
+		failed++;
+	printf("%sok %d - %s (%s)\n", status ? "not " : "", ++number, t->name, e->label);
+	empty_dir(e->dir);
+}
+
+static void set_up_mount(const struct env *e, const char *dir)
+{
+	char why[256];
+
+	if (opt.ko)
+		module_bind(e->bound);
+	if (!make_fs(e->fs, e->dev)) {
+		snprintf(why, sizeof(why), "cannot make %s on %s", e->fs, e->dev);
+		bail_out(why);
+	}
+	if (mount_fs(e->fs, e->dev, dir, NULL)) {
+		snprintf(why, sizeof(why), "cannot mount %s: %m", e->dev);
+		bail_out(why);
+	}
+	if (mount_is_bound(dir) != e->bound) {
+		snprintf(why, sizeof(why), "%s is %sserved by the module", e->dev,
+			 e->bound ? "not " : "");
+		bail_out(why);
+	}
+}
+
+static int each_test(const struct env *envs, size_t n, bool unmounted,
+		     void (*fn)(const struct test *, const struct env *))
+{
+	int count = 0;
+
+	for (size_t g = 0; g < ARRAY_SIZE(groups); g++) {
+		if (!group_wanted(groups[g]) || groups[g]->unmounted != unmounted)
+			continue;
+		for (const struct test *t = groups[g]->tests; t->name; t++)
+			for (size_t k = 0; k < n; k++) {
+				if (!test_wanted(t, &envs[k]))
+					continue;
+				count++;
+				if (fn)
+					fn(t, &envs[k]);
+			}
+	}
+	return count;
+}
+
+static void list_test(const struct test *t, const struct env *e)
+{
+	printf("%s (%s)\n", t->name, e->label);
+}
+
+__attribute__((noreturn))
+static void usage(int status)
+{
+	printf("usage: scenarios [-l] [-k MODULE.ko] [-f ext4|xfs] [-g GROUP,...] [-p WORDS]\n"
+	       "                 [-s SEED] [-n OPS] [-t SECONDS]\n"
+	       "  -l  list the cases   -k  the module; without it the stock kernel is tested\n"
+	       "  -f  the file system   -g  only these groups   -p  only cases whose name has WORDS\n"
+	       "  -s, -n  seed and number of operations of the randomized run\n"
+	       "  -t  give a case up after so long (150)\n"
+	       "groups:");
+	for (size_t g = 0; g < ARRAY_SIZE(groups); g++)
+		printf(" %s", groups[g]->name);
+	printf("\n");
+	exit(status);
+}
+
+static void parse(int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "lhk:f:g:p:s:n:t:")) != -1) {
+		switch (c) {
+		case 'l':
+			opt.list = true;
+			break;
+		case 'k':
+			opt.ko = optarg;
+			break;
+		case 'f':
+			opt.fs = optarg;
+			break;
+		case 'g':
+			opt.groups = optarg;
+			break;
+		case 'p':
+			opt.pattern = optarg;
+			break;
+		case 's':
+			opt.seed = strtoul(optarg, NULL, 0);
+			break;
+		case 'n':
+			opt.ops = strtoul(optarg, NULL, 0);
+			break;
+		case 't':
+			opt.limit = atoi(optarg);
+			break;
+		default:
+			usage(c == 'h' ? 0 : 2);
+		}
+	}
+	if (optind != argc)
+		usage(2);
+}
+
+int main(int argc, char **argv)
+{
+	struct env envs[2];
+	int mounted, count;
+
+	parse(argc, argv);
+	for (size_t i = 0; i < ARRAY_SIZE(envs); i++)
+		envs[i] = (struct env) {
+			.fs = opt.fs,
+			.ko = opt.ko,
+			.seed = opt.seed,
+			.ops = opt.ops,
+		};
+	envs[0].label = opt.ko ? "rust" : "stock";
+	envs[0].dev = opt.bound_dev;
+	envs[0].dir = "/mnt/bound";
+	envs[0].bound = opt.ko;
+	envs[1].label = "C";
+	envs[1].dev = opt.stock_dev;
+	envs[1].dir = "/mnt/stock";
+
+	if (opt.list) {
+		each_test(envs, 2, false, list_test);
+		each_test(envs, 1, true, list_test);
+		return 0;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	mounted = each_test(envs, 2, false, NULL);
+	count = mounted + each_test(envs, 1, true, NULL);
+	if (!count)
+		bail_out("no such case");
+	printf("TAP version 13\n1..%d\n", count);
+	/* No writeback but by the tests themselves. */
+	write_text("/proc/sys/vm/dirty_writeback_centisecs", "0");
+
+	if (mounted) {
+		if (opt.ko && module_load(opt.ko)) {
+			char why[256];
+
+			snprintf(why, sizeof(why), "cannot load %s: %m", opt.ko);
+			bail_out(why);
+		}
+		for (size_t i = 0; i < ARRAY_SIZE(envs); i++)
+			set_up_mount(&envs[i], envs[i].dir);
+		each_test(envs, 2, false, run_test);
+		for (size_t i = 0; i < ARRAY_SIZE(envs); i++)
+			if (umount(envs[i].dir)) {
+				printf("# cannot unmount %s: %m\n", envs[i].dir);
+				failed++;
+			}
+		if (opt.ko && module_unload()) {
+			printf("# cannot unload the module: %m\n");
+			failed++;
+		}
+	}
+	each_test(envs, 1, true, run_test);
+	printf("# %d passed, %d failed\n", number - failed, failed);
+	return failed != 0;
+}
