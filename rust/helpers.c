@@ -223,7 +223,7 @@ void rust_fsdax_count_major_fault(struct vm_fault *vmf)
 	count_memcg_event_mm(vmf->vma->vm_mm, PGMAJFAULT);
 }
 
-unsigned int rust_fsdax_vmf_error(int error)
+vm_fault_t rust_fsdax_vmf_error(int error)
 {
 	return vmf_error(error);
 }

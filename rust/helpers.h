@@ -56,7 +56,7 @@ void rust_fsdax_clear_cow_page(struct vm_fault *vmf);
 void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr);
 void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf);
 void rust_fsdax_count_major_fault(struct vm_fault *vmf);
-unsigned int rust_fsdax_vmf_error(int error);
+vm_fault_t rust_fsdax_vmf_error(int error);
 u64 rust_fsdax_iomap_length(struct iomap_iter *iter);
 
 /* symbols that only a kernel with the series has */

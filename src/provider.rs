@@ -84,11 +84,17 @@ fn serves(mapping: Mapping<'_>) -> Result {
     }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the superblock that `dax_bind_provider()` got.
 unsafe extern "C" fn bind(_sb: *mut bindings::super_block) -> bool {
     // SAFETY: Reads a module parameter.
     unsafe { bindings::rust_fsdax_bind_param() }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_iomap_fault()`.
 unsafe extern "C" fn iomap_fault(
     vmf: *mut bindings::vm_fault,
     order: c_uint,
@@ -102,6 +108,9 @@ unsafe extern "C" fn iomap_fault(
     unsafe { fault::iomap_fault(vmf, order, pfnp, iomap_errp, ops) }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_finish_sync_fault()`.
 unsafe extern "C" fn finish_sync_fault(
     vmf: *mut bindings::vm_fault,
     order: c_uint,
@@ -111,6 +120,9 @@ unsafe extern "C" fn finish_sync_fault(
     fault::finish_sync_fault(unsafe { Fault::from_raw(vmf) }, order, pfn)
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_writeback_mapping_range()`.
 unsafe extern "C" fn writeback_mapping_range(
     mapping: *mut bindings::address_space,
     dax_dev: *mut bindings::dax_device,
@@ -155,6 +167,9 @@ unsafe fn break_range(
     }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_break_layout()`.
 unsafe extern "C" fn break_layout(
     inode: *mut bindings::inode,
     start: bindings::loff_t,
@@ -171,6 +186,9 @@ unsafe extern "C" fn break_layout(
     unsafe { break_range(inode, start, end, data, callback) }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_break_layout_final()`.
 unsafe extern "C" fn break_layout_final(inode: *mut bindings::inode) {
     // SAFETY: The caller evicts the inode.
     let mapping = unsafe { mapping_of(inode) };
@@ -180,6 +198,9 @@ unsafe extern "C" fn break_layout_final(inode: *mut bindings::inode) {
     }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_layout_busy_page_range()`.
 unsafe extern "C" fn layout_busy_page_range(
     mapping: *mut bindings::address_space,
     start: bindings::loff_t,
@@ -194,6 +215,9 @@ unsafe extern "C" fn layout_busy_page_range(
     }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_delete_mapping_range()`.
 unsafe extern "C" fn delete_mapping_range(
     mapping: *mut bindings::address_space,
     start: bindings::loff_t,
@@ -206,6 +230,9 @@ unsafe extern "C" fn delete_mapping_range(
     }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_delete_mapping_entry()`.
 unsafe extern "C" fn delete_mapping_entry(
     mapping: *mut bindings::address_space,
     index: c_ulong,
@@ -215,6 +242,9 @@ unsafe extern "C" fn delete_mapping_entry(
     c_int::from(fsdax::delete_entry(mapping, index))
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_invalidate_mapping_entry_sync()`.
 unsafe extern "C" fn invalidate_mapping_entry_sync(
     mapping: *mut bindings::address_space,
     index: c_ulong,
@@ -224,6 +254,9 @@ unsafe extern "C" fn invalidate_mapping_entry_sync(
     c_int::from(fsdax::remove_entry(mapping, index, Data::Keep) == Removed::Yes)
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `__dax_clear_dirty_range()`.
 unsafe extern "C" fn clear_dirty_range(
     mapping: *mut bindings::address_space,
     first: c_ulong,
@@ -234,16 +267,25 @@ unsafe extern "C" fn clear_dirty_range(
     fsdax::clear_dirty_range(mapping, Range { first, last });
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_lock_folio()`.
 unsafe extern "C" fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_entry_t {
     // SAFETY: The caller keeps the memmap of the folio.
     unsafe { crate::memory_failure::lock_folio(folio) }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_unlock_folio()`.
 unsafe extern "C" fn unlock_folio(folio: *mut bindings::folio, cookie: bindings::dax_entry_t) {
     // SAFETY: The cookie comes from `lock_folio`; the locked entry keeps mapping and index.
     unsafe { crate::memory_failure::unlock_folio(folio, cookie) }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_lock_mapping_entry()`.
 unsafe extern "C" fn lock_mapping_entry(
     mapping: *mut bindings::address_space,
     index: c_ulong,
@@ -263,6 +305,9 @@ unsafe extern "C" fn lock_mapping_entry(
     }
 }
 
+/// # Safety
+///
+/// Called through [`OPS`], with the arguments of `dax_unlock_mapping_entry()`.
 unsafe extern "C" fn unlock_mapping_entry(
     mapping: *mut bindings::address_space,
     index: c_ulong,
@@ -280,9 +325,12 @@ struct Table(bindings::dax_provider_ops);
 // SAFETY: The table holds pointers to functions, a module and a string, all of them constant.
 unsafe impl Sync for Table {}
 
+/// What the log calls this provider, with its NUL.
+static NAME: [u8; 11] = *b"rust_fsdax\0";
+
 static OPS: Table = Table(bindings::dax_provider_ops {
     owner: crate::THIS_MODULE.as_ptr(),
-    name: c"rust_fsdax".as_ptr().cast(),
+    name: NAME.as_ptr(),
     bind: Some(bind),
     iomap_fault: Some(iomap_fault),
     finish_sync_fault: Some(finish_sync_fault),

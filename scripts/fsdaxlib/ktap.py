@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+HEADER = re.compile(r"^(?:\[\s*\d+\.\d+\] )?KTAP version 1$")
 _TIME = re.compile(r"^\[\s*\d+\.\d+\] ")
 _PLAN = re.compile(r"^( *)1\.\.(\d+)\s*$")
 _SUBTEST = re.compile(r"^ *# Subtest: (.+)$")
@@ -38,12 +39,8 @@ class _Level:
     failed: bool = False
 
 
-def parse(lines: Iterable[str], *, top_plan: bool) -> Report:
-    """Read the lines of one run.
-
-    top_plan says whether the outermost level must have a plan line; suites of a module that is
-    loaded have none there. Every deeper level must.
-    """
+def parse(lines: Iterable[str]) -> Report:
+    """Read the lines of one run; every level of it must have a plan line."""
     report = Report()
     levels: dict[int, _Level] = {0: _Level()}
     for raw in lines:
@@ -60,14 +57,14 @@ def parse(lines: Iterable[str], *, top_plan: bool) -> Report:
             level.failed |= bool(match[2])
             children = [levels.pop(deeper) for deeper in sorted(levels, reverse=True) if deeper > depth]
             for child in children:
-                _close(child, match[4], report, plan_required=True)
+                _close(child, match[4], report)
             # The line of a suite only repeats what its cases said, unless it failed by itself.
             if not children or (match[2] and not any(child.failed for child in children)):
                 parents = [levels[outer].name for outer in sorted(levels) if levels[outer].name]
                 report.cases.append(Case(".".join([*parents, match[4] or match[3]]),
                                          _result(match[2], match[5])))
     for depth in sorted(levels, reverse=True):
-        _close(levels[depth], "the run", report, plan_required=depth > 0 or top_plan)
+        _close(levels[depth], "the run", report)
     if not report.cases:
         report.problems.append("no test case ran")
     return report
@@ -79,10 +76,9 @@ def _result(negation: str | None, directive: str | None) -> str:
     return "failed" if negation else "passed"
 
 
-def _close(level: _Level, name: str, report: Report, *, plan_required: bool) -> None:
+def _close(level: _Level, name: str, report: Report) -> None:
     name = level.name or name
     if level.planned is None:
-        if plan_required:
-            report.problems.append(f"{name}: there is no plan line")
+        report.problems.append(f"{name}: there is no plan line")
     elif level.planned != level.seen:
         report.problems.append(f"{name}: {level.planned} cases were planned and {level.seen} ran")

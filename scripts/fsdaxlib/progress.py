@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Progress with elapsed times, logged commands and errors of one sentence."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +75,10 @@ def main_wrapper(main: Callable[[], int], failure_status: int = 1) -> None:
     except Fail as fail:
         print(f"rust_fsdax: {fail}", file=sys.stderr)
         status = failure_status
+    except BrokenPipeError:
+        # The reader has seen enough; keep the interpreter from flushing once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("rust_fsdax: interrupted; the same command resumes.", file=sys.stderr)
         status = 130

@@ -51,6 +51,8 @@ mod tests {
 
     type Callback = Option<unsafe extern "C" fn(*mut bindings::inode)>;
 
+    // As the structures of the kernel are for bindgen's own declarations.
+    #[allow(improper_ctypes)]
     extern "C" {
         fn pgmap_request_folio(
             pgmap: *mut bindings::dev_pagemap,
@@ -131,12 +133,15 @@ mod tests {
     /// A pin that the callback drops.
     static PINNED: Atomic<usize> = Atomic::new(0);
 
+    /// # Safety
+    ///
+    /// `PINNED` is null or a reference that nobody else puts.
     unsafe extern "C" fn unpin(inode: *mut bindings::inode) {
         CALLS.fetch_add(1, Relaxed);
         CALLED_WITH.store(inode as usize, Relaxed);
         let folio = PINNED.xchg(0, Relaxed) as *mut bindings::folio;
         if !folio.is_null() {
-            // SAFETY: The reference that the test put there.
+            // SAFETY: By the requirement of this function.
             unsafe { bindings::rust_fsdax_folio_put(folio) }
         }
     }

@@ -12,8 +12,11 @@ struct HardirqJob<F> {
     f: Option<F>,
 }
 
+/// # Safety
+///
+/// `work` is the first field of a [`HardirqJob`] that nobody else uses.
 unsafe extern "C" fn run_hardirq<F: FnOnce() + Send>(work: *mut bindings::irq_work) {
-    // SAFETY: `in_hardirq` queued it: `work` is the first field of a job that nobody else uses.
+    // SAFETY: By the requirement of this function.
     let job = unsafe { &mut *work.cast::<HardirqJob<F>>() };
     if let Some(f) = job.f.take() {
         f();
@@ -21,6 +24,9 @@ unsafe extern "C" fn run_hardirq<F: FnOnce() + Send>(work: *mut bindings::irq_wo
 }
 
 /// Runs `f` in a hardirq, and waits for it.
+///
+/// As the handlers of drivers, not as those that stay in hardirq with PREEMPT_RT: a spinlock may
+/// be taken.
 pub(super) fn in_hardirq<F: FnOnce() + Send>(f: F) -> Result {
     let mut job = HardirqJob {
         work: bindings::irq_work {
@@ -29,7 +35,6 @@ pub(super) fn in_hardirq<F: FnOnce() + Send>(f: F) -> Result {
         },
         f: Some(f),
     };
-    job.work.node.__bindgen_anon_1.u_flags = bindings::IRQ_WORK_HARD_IRQ;
     let work = (&raw mut job).cast::<bindings::irq_work>();
     // SAFETY: `job` stays until the work is done.
     let queued = unsafe { bindings::irq_work_queue(work) };
@@ -50,8 +55,11 @@ struct SoftirqJob<F> {
     f: Option<F>,
 }
 
+/// # Safety
+///
+/// `head` is the first field of a [`SoftirqJob`] that nobody else uses.
 unsafe extern "C" fn run_softirq<F: FnOnce() + Send>(head: *mut bindings::callback_head) {
-    // SAFETY: `in_softirq` queued it: `head` is the first field of a job that nobody else uses.
+    // SAFETY: By the requirement of this function.
     let job = unsafe { &mut *head.cast::<SoftirqJob<F>>() };
     if let Some(f) = job.f.take() {
         f();
@@ -60,11 +68,15 @@ unsafe extern "C" fn run_softirq<F: FnOnce() + Send>(head: *mut bindings::callba
 
 /// Runs `f` in a softirq, as an RCU callback, and waits for it.
 pub(super) fn in_softirq<F: FnOnce() + Send>(f: F) -> Result {
-    let mut job = SoftirqJob {
-        head: Default::default(),
-        f: Some(f),
-    };
-    let head = (&raw mut job).cast::<bindings::callback_head>();
+    // On the heap, as RCU wants it.
+    let mut job = KBox::new(
+        SoftirqJob {
+            head: Default::default(),
+            f: Some(f),
+        },
+        GFP_KERNEL,
+    )?;
+    let head = (&raw mut *job).cast::<bindings::callback_head>();
     // SAFETY: `job` stays until the callback has run.
     unsafe { bindings::call_rcu(head, Some(run_softirq::<F>)) };
     // SAFETY: Tests may sleep; this waits for the callback.

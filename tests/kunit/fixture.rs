@@ -586,9 +586,3 @@ impl Drop for FakeFile {
 pub(super) const fn pages(first: usize, last: usize) -> Range {
     Range { first, last }
 }
-
-/// A pointer that another thread may use.
-pub(super) struct SendPtr<T>(pub(super) *mut T);
-
-// SAFETY: Whoever makes one sees to it.
-unsafe impl<T> Send for SendPtr<T> {}

@@ -122,11 +122,17 @@ unsafe fn count(counter: *mut c_void) {
     unsafe { &*counter }.fetch_add(1, Relaxed);
 }
 
+/// # Safety
+///
+/// As [`count`].
 unsafe extern "C" fn folio_hit(counter: *mut c_void, _: c_ulong, _: c_uint, _: c_int) {
-    // SAFETY: `Events::start` registered it.
+    // SAFETY: By the requirement of this function.
     unsafe { count(counter) };
 }
 
+/// # Safety
+///
+/// As [`count`].
 unsafe extern "C" fn entry_hit(
     counter: *mut c_void,
     _: c_uint,
@@ -135,7 +141,7 @@ unsafe extern "C" fn entry_hit(
     _: c_ulong,
     _: c_uint,
 ) {
-    // SAFETY: `Events::start` registered it.
+    // SAFETY: By the requirement of this function.
     unsafe { count(counter) };
 }
 

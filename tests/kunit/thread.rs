@@ -125,7 +125,7 @@ impl<T: Send + 'static> Thread<T> {
                 Some(main::<T, F>),
                 data.cast(),
                 -1,
-                c"rust_fsdax_kunit".as_ptr().cast(),
+                c"rust_fsdax_kunit".as_char_ptr(),
             )
         })
         .inspect_err(|_| {
@@ -201,10 +201,13 @@ impl<T: Send + 'static> Drop for Thread<T> {
     }
 }
 
+/// # Safety
+///
+/// `data` is a box with a [`Job`] of the same types, which this takes over.
 unsafe extern "C" fn main<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
     data: *mut c_void,
 ) -> c_int {
-    // SAFETY: `spawn` passed it on.
+    // SAFETY: By the requirement of this function.
     let job = unsafe { KBox::from_raw(data.cast::<Job<T, F>>()) };
     let job = KBox::into_inner(job);
 

@@ -226,6 +226,37 @@ static void sync_mapping_stores(const struct env *e)
 	must(ftruncate(fd, 0));
 }
 
+/* 2 MiB faults on blocks and on a hole, whatever size they end up with. */
+static void huge_faults_lose_nothing(const struct env *e)
+{
+	const size_t pages = 1024;
+	int fd = create_file(e, "f", 0, 0);
+	char *p;
+
+	must(do_op(OP_ALLOCATE, fd, 0, pages));
+	must(ftruncate(fd, 2 * pages * PAGE));
+	p = map_file_huge(fd, 2 * pages, RW);
+	for (size_t i = 0; i < 2 * pages; i += 512)
+		check_page(p + (i + 3) * PAGE, 0, "first sight");
+	for (size_t i = 0; i < 2 * pages; i += 3)
+		fill_page(p + i * PAGE, 100 + i);
+	must(fsync(fd));
+	must(do_op(OP_PUNCH, fd, 600, 3));
+	for (size_t i = 1; i < 2 * pages; i += 3)
+		fill_page(p + i * PAGE, 200 + i);
+	for (size_t i = 0; i < 2 * pages; i++) {
+		uint64_t want = i % 3 == 0 ? 100 + i : i % 3 == 1 ? 200 + i : 0;
+
+		if (i == 600)
+			want = 0;
+		check_page(p + i * PAGE, want, "mapping");
+		check_file_page(fd, i, want, "read(2)");
+	}
+	must(ftruncate(fd, 100 * PAGE));
+	check(try_load(p + 100 * PAGE, NULL) == SIGBUS, "no SIGBUS past the end");
+	check_page(p + 99 * PAGE, 199, "below the end");
+}
+
 /* The buffer of a write(2) is a mapping of the same file system. */
 static void copies_within(const struct env *e)
 {
@@ -254,6 +285,7 @@ static const struct test tests[] = {
 	  private_write_is_private, EVERYWHERE },
 	{ "R5 a read-only mapping stays one", no_store_into_read_only, EVERYWHERE },
 	{ "R5 MAP_SYNC stores reach the file", sync_mapping_stores, EVERYWHERE },
+	{ "R5 faults of 2 MiB lose nothing", huge_faults_lose_nothing, EVERYWHERE },
 	{ "R5 read(2) and write(2) with a mapping as buffer", copies_within, EVERYWHERE },
 	{ }
 };

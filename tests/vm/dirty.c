@@ -138,6 +138,21 @@ static void punch_keeps_the_rest(const struct env *e)
 		check_file_page(fd, i, i == 5 ? 0 : 200 + i, "after the punch");
 }
 
+static void huge_mapping_keeps_the_rest(const struct env *e)
+{
+	const size_t pages = 1024;
+	int fd = create_file(e, "f", 0, 0);
+	char *p;
+
+	must(do_op(OP_ALLOCATE, fd, 0, pages));
+	must(fsync(fd));
+	p = map_file_huge(fd, pages, RW);
+	for (size_t i = 0; i < pages; i++)
+		p[i * PAGE] = 1;
+	must(do_op(OP_PUNCH, fd, 700, 1));
+	expect_flush(fd, pages - 1, "after a punch in a mapping of 2 MiB pages");
+}
+
 static void zero_keeps_the_rest(const struct env *e)
 {
 	int fd;
@@ -286,6 +301,8 @@ static const struct test tests[] = {
 	{ "R9 msync writes its range back and leaves the rest", msync_takes_its_range, EVERYWHERE },
 	{ "R9 MAP_SYNC stores are tracked", sync_mapping_is_tracked, EVERYWHERE },
 	{ "R9 punch keeps the dirty state of other pages", punch_keeps_the_rest, BOUND_ONLY },
+	{ "R9 punch in a 2 MiB aligned mapping keeps the rest dirty",
+	  huge_mapping_keeps_the_rest, BOUND_ONLY },
 	{ "R9 zero range keeps the dirty state of other pages", zero_keeps_the_rest, BOUND_ONLY },
 	{ "R9 truncate keeps the dirty state of what remains", shrink_keeps_the_rest, BOUND_ONLY },
 	{ "R9 part of a page discarded leaves the page dirty",

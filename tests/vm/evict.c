@@ -54,6 +54,34 @@ static void eviction_waits(const struct env *e)
 	check_all_pages(fill, 0x5555, "file that filled the disk");
 }
 
+static void eviction_after_an_interrupt(const struct env *e)
+{
+	struct job job = { .op = OP_TRUNCATE, .first = 0 };
+	char *p, buf[PAGE];
+	struct pin pin;
+	int fill;
+
+	job.fd = create_file(e, "f", N, 100);
+	p = map_file(job.fd, N, RW);
+	pin_pages(&pin, p + 3 * PAGE, 1);
+	job_start(&job);
+	check(job_sleeps(&job), "truncate did not wait for the pin");
+	job_signal(&job);
+	job_join(&job);
+	check(job.rc < 0, "the interrupted truncate succeeded");
+	must(munmap(p, N * PAGE));
+	close(job.fd);
+	job = (struct job) { .op = OP_UNLINK, .path = in_dir(e, "f") };
+	job_start(&job);
+	check(job_sleeps(&job), "unlink did not wait for the pin");
+	fill = fill_free_space(e, "fill", 0x5555);
+	check(!job.done, "the eviction ended with a pin there");
+	unpin_page(&pin, buf);
+	check_page(buf, 103, "page in the pipe");
+	job_succeeds(&job);
+	check_all_pages(fill, 0x5555, "file that filled the disk");
+}
+
 static void eviction_speaks(const struct env *e)
 {
 	int kmsg = kmsg_open();
@@ -89,6 +117,8 @@ static void close_of_unlinked_file(const struct env *e)
 
 static const struct test tests[] = {
 	{ "R12 eviction waits for a page in a pipe", eviction_waits, EVERYWHERE },
+	{ "R6 eviction after an interrupted truncate waits for the pin",
+	  eviction_after_an_interrupt, EVERYWHERE },
 	{ "R12 eviction says what it waits for", eviction_speaks, BOUND_ONLY },
 	{ "R12 an unlinked file lives until its last user goes",
 	  close_of_unlinked_file, EVERYWHERE },

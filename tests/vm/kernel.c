@@ -226,7 +226,8 @@ bool make_fs(const char *fs, const char *dev)
 	char cmd[256];
 
 	if (!strcmp(fs, "ext4"))
-		snprintf(cmd, sizeof(cmd), "mkfs.ext4 -q -F -b 4096 -m 0 -E %s %s",
+		/* Small, because some cases fill it. */
+		snprintf(cmd, sizeof(cmd), "mkfs.ext4 -q -F -b 4096 -m 0 -E %s %s 128M",
 			 "lazy_itable_init=0,lazy_journal_init=0", dev);
 	else
 		snprintf(cmd, sizeof(cmd), "mkfs.xfs -q -f %s", dev);

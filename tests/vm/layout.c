@@ -4,6 +4,7 @@
  * take, for nothing else, and touch nothing else.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -322,10 +323,48 @@ static void only_the_range_is_unmapped(const struct env *e)
 	check(n == 90, "%ld refaults after a collapse of 90 pages to the end", n);
 }
 
+/* ext4 alone: the blocks of two files change places. */
+static void boot_swap_waits(const struct env *e)
+{
+	struct job job = { .op = OP_SWAP_BOOT };
+	char *p = stamped_file(e, &job.fd), buf[PAGE];
+	struct pin pin;
+	long flushed;
+
+	for (size_t i = 0; i < N; i++)
+		fill_page(p + i * PAGE, 200 + i);
+	pin_pages(&pin, p + FIRST * PAGE, 1);
+	job_start(&job);
+	check(job_sleeps(&job), "the swap did not wait for a pinned page");
+	job_signal(&job);
+	job_join(&job);
+	check(job.rc < 0 && job.err == EINTR, "the swap did not end by a signal");
+	for (size_t i = 0; i < N; i++)
+		check_page(p + i * PAGE, 200 + i, "after the signal");
+
+	flush_count_start();
+	job_start(&job);
+	check(job_sleeps(&job), "the second swap did not wait for a pinned page");
+	unpin_page(&pin, buf);
+	check_page(buf, 200 + FIRST, "page in the pipe");
+	job_succeeds(&job);
+	flushed = flush_count_stop();
+	check(flushed == (long)N, "%ld dirty pages written back, not %zu", flushed, N);
+	check(file_size(job.fd) == 0, "the boot loader is not empty");
+	check(try_load(p, NULL) == SIGBUS, "no SIGBUS past the new end");
+
+	must(do_op(OP_SWAP_BOOT, job.fd, 0, 0));
+	check(file_size(job.fd) == (off_t)(N * PAGE), "size after the swap back");
+	for (size_t i = 0; i < N; i++) {
+		check_page(p + i * PAGE, 200 + i, "mapping after the swap back");
+		check_file_page(job.fd, i, 200 + i, "read(2) after the swap back");
+	}
+}
+
 /* More entries than one lock hold may cover. */
 static void long_range_loses_nothing(const struct env *e)
 {
-	const size_t pages = 20000;
+	const size_t pages = 12000;
 	struct job job = { .op = OP_TRUNCATE, .first = 1 };
 	struct pin pin;
 	char *p;
@@ -363,6 +402,8 @@ static const struct test tests[] = {
 	{ "R8 pins outside the range keep nobody waiting", foreign_pins_do_not_block, BOUND_ONLY },
 	{ "R8 growth and preallocation wait for no pin", growth_does_not_wait, BOUND_ONLY },
 	{ "R8 nothing outside the range is unmapped", only_the_range_is_unmapped, BOUND_ONLY },
+	{ "R6 R9 the swap with the boot loader waits and loses nothing",
+	  boot_swap_waits, BOUND_ONLY },
 	{ "R10 a long range is broken completely", long_range_loses_nothing, EVERYWHERE },
 	{ }
 };

@@ -23,6 +23,9 @@
 
 #include "lib.h"
 
+/* The kernel has it in fs/ext4/ext4.h only. */
+#define EXT4_IOC_SWAP_BOOT	_IO('f', 17)
+
 static struct {
 	void (*fn)(void *arg);
 	void *arg;
@@ -132,6 +135,20 @@ char *map_file(int fd, size_t pages, int prot)
 
 	check(p != MAP_FAILED, "mmap: %m");
 	must(madvise(p, pages * PAGE, MADV_NOHUGEPAGE));
+	return p;
+}
+
+char *map_file_huge(int fd, size_t pages, int prot)
+{
+	const size_t huge = 2 * MIB;
+	char *room = mmap(NULL, pages * PAGE + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p;
+
+	check(room != MAP_FAILED, "mmap: %m");
+	p = (char *)(((uintptr_t)room + huge - 1) / huge * huge);
+	p = mmap(p, pages * PAGE, prot, MAP_SHARED | MAP_FIXED, fd, 0);
+	check(p != MAP_FAILED, "mmap: %m");
+	must(madvise(p, pages * PAGE, MADV_HUGEPAGE));
 	return p;
 }
 
@@ -287,7 +304,7 @@ void unpin_all(struct pin *pin)
 
 const char *const op_name[] = {
 	"truncate", "punch", "zero range", "collapse range", "insert range", "allocate",
-	"unlink", "fsync",
+	"unlink", "fsync", "swap with the boot loader",
 };
 
 int do_op(enum op op, int fd, size_t first, size_t pages)
@@ -304,6 +321,8 @@ int do_op(enum op op, int fd, size_t first, size_t pages)
 		return ftruncate(fd, first * PAGE);
 	if (op == OP_FSYNC)
 		return fsync(fd);
+	if (op == OP_SWAP_BOOT)
+		return ioctl(fd, EXT4_IOC_SWAP_BOOT);
 	return fallocate(fd, mode[op], first * PAGE, pages * PAGE);
 }
 

@@ -55,7 +55,7 @@ struct group {
 
 extern const struct group data_group, holes_group, dirty_group, layout_group,
 	interrupt_group, races_group, direct_group, evict_group, space_group,
-	stress_group, module_group, removal_group;
+	stress_group, module_group, leaks_group, removal_group;
 
 /* Failure: print a diagnostic, drop all pins and leave the process. */
 __attribute__((noreturn, format(printf, 3, 4)))
@@ -86,6 +86,8 @@ int create_file(const struct env *e, const char *name, size_t pages,
 void check_file_page(int fd, size_t index, uint64_t stamp, const char *what);
 /* Shared mapping in 4 KiB pages. */
 char *map_file(int fd, size_t pages, int prot);
+/* The same at a 2 MiB boundary, with 2 MiB pages wherever the kernel can. */
+char *map_file_huge(int fd, size_t pages, int prot);
 off_t file_size(int fd);
 /* Physical block (in 4 KiB units) behind a page, 0 for a hole. */
 uint64_t file_block(int fd, size_t index);
@@ -110,7 +112,7 @@ void unpin_all(struct pin *pin);
 
 /* An operation that a thread of its own executes. */
 enum op { OP_TRUNCATE, OP_PUNCH, OP_ZERO, OP_COLLAPSE, OP_INSERT, OP_ALLOCATE, OP_UNLINK,
-	  OP_FSYNC };
+	  OP_FSYNC, OP_SWAP_BOOT };
 
 struct job {
 	enum op op;

@@ -197,8 +197,15 @@ static void loading_leaks_nothing(const struct env *e)
 		unload();
 	}
 	for (size_t k = 0; k < ARRAY_SIZE(key); k++) {
-		long grown = meminfo_kib(key[k]) - before[k];
+		long grown;
 
+		/* The memory of modules is freed after a grace period, in batches. */
+		for (int patience = 200; patience; patience--) {
+			grown = meminfo_kib(key[k]) - before[k];
+			if (grown < 300)
+				break;
+			usleep(100000);
+		}
 		printf("# %s %+ld KiB in 100 loads\n", key[k] + 1, grown);
 		check(grown < 300, "%s grew by %ld KiB", key[k] + 1, grown);
 	}
@@ -216,8 +223,14 @@ static const struct test tests[] = {
 	{ "R15 a bound mount refuses the unload, a stock one does not",
 	  mounts_hold_the_module, BOUND_ONLY },
 	{ "R15 a waiter refuses the unload", pins_hold_the_module, BOUND_ONLY },
+	{ }
+};
+
+/* Needs a kernel whose allocators do not keep what was freed, as KASAN does. */
+static const struct test leak_tests[] = {
 	{ "R15 a hundred loads and unloads leak nothing", loading_leaks_nothing, BOUND_ONLY },
 	{ }
 };
 
 GROUP_UNMOUNTED(module, tests);
+GROUP_UNMOUNTED(leaks, leak_tests);

@@ -25,7 +25,7 @@
 static const struct group *const groups[] = {
 	&data_group, &holes_group, &dirty_group, &layout_group, &interrupt_group,
 	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
-	&module_group, &removal_group,
+	&module_group, &leaks_group, &removal_group,
 };
 
 static struct {

@@ -51,7 +51,7 @@
 static struct {
 	const struct env *env;
 	int fd, loop;
-	char *map;
+	char *map, *sync_map, *private_map;
 	uint64_t model[HEAD][CHUNKS];
 	atomic_int stop;
 	atomic_ulong interrupted;
@@ -108,16 +108,26 @@ static void compare(const void *data, size_t page, const char *how)
 			     (unsigned long long)w.model[page][i / WORDS]);
 }
 
-static void compare_page(size_t page, bool mapped)
+static const struct {
+	char **map;	/* NULL: read(2) */
+	const char *name;
+} view[] = {
+	{ &w.map, "mapping" },
+	{ &w.sync_map, "mapping with MAP_SYNC" },
+	{ &w.private_map, "private mapping" },
+	{ NULL, "read(2)" },
+};
+
+static void compare_page(size_t page, size_t how)
 {
 	char buf[PAGE];
 
-	if (mapped) {
-		compare(w.map + page * PAGE, page, "mapping");
+	if (view[how].map) {
+		compare(*view[how].map + page * PAGE, page, view[how].name);
 		return;
 	}
 	check(pread(w.fd, buf, PAGE, page * PAGE) == (ssize_t)PAGE, "read: %m");
-	compare(buf, page, "read(2)");
+	compare(buf, page, view[how].name);
 }
 
 /* A run of pages that belong to @who, so that the model needs no lock. */
@@ -155,7 +165,7 @@ static void discard(const struct target *t, int mode)
 	check(errno == EINTR || errno == ENOSPC, "fallocate: %m");
 	/* Interrupted: nothing has happened. */
 	w.interrupted++;
-	compare_page(t->page, true);
+	compare_page(t->page, 0);
 }
 
 static void read_from_device(const struct target *t, struct rng *r)
@@ -257,6 +267,30 @@ static void *pest(void *arg)
 	return arg;
 }
 
+/* A copy that nobody else sees, and that is thrown away. */
+static void store_privately(const struct target *t, uint64_t stamp)
+{
+	char *p = w.private_map + t->page * PAGE;
+
+	put_chunks(p + t->chunk * CHUNK, stamp, t->chunks);
+	compare_page(t->page, 0);
+	must(madvise(p, PAGE, MADV_DONTNEED));
+	compare_page(t->page, 2);
+}
+
+/* Pages of other threads change all the time, but never into foreign data. */
+static void look_at_others(struct rng *r)
+{
+	size_t page = rnd(r, HEAD), word = rnd(r, PAGE / 8);
+
+	for (size_t how = 0; how < 3; how++) {
+		uint64_t seen = ((volatile uint64_t *)(*view[how].map + page * PAGE))[word];
+
+		check(tag_allowed(seen), "seed %lu: page %zu shows foreign data %#llx",
+		      w.env->seed, page, (unsigned long long)seen);
+	}
+}
+
 static void touch_tail(struct rng *r)
 {
 	size_t page = HEAD + rnd(r, TAIL);
@@ -287,9 +321,13 @@ static void step(struct rng *r, unsigned int who, uint64_t *serial)
 	char buf[PAGE];
 	ssize_t n;
 
-	switch (rnd(r, 16)) {
-	case 0 ... 3:
+	switch (rnd(r, 18)) {
+	case 0 ... 2:
 		put_chunks(w.map + offset_of(&t), stamp, t.chunks);
+		set_model(&t, stamp);
+		break;
+	case 3:
+		put_chunks(w.sync_map + offset_of(&t), stamp, t.chunks);
 		set_model(&t, stamp);
 		break;
 	case 4 ... 5:
@@ -320,13 +358,19 @@ static void step(struct rng *r, unsigned int who, uint64_t *serial)
 		touch_tail(r);
 		break;
 	case 13:
+		store_privately(&t, stamp);
+		break;
+	case 14:
+		look_at_others(r);
+		break;
+	case 15:
 		if (rnd(r, 4))
 			must(msync(w.map + t.page * PAGE, PAGE, MS_SYNC));
 		else
 			check(!fsync(w.fd) || errno == EINTR, "fsync: %m");
 		break;
 	default:
-		compare_page(t.page, rnd(r, 2));
+		compare_page(t.page, rnd(r, ARRAY_SIZE(view)));
 	}
 }
 
@@ -343,10 +387,9 @@ static void *worker(void *arg)
 
 static void compare_all(void)
 {
-	for (size_t i = 0; i < HEAD; i++) {
-		compare_page(i, true);
-		compare_page(i, false);
-	}
+	for (size_t i = 0; i < HEAD; i++)
+		for (size_t how = 0; how < ARRAY_SIZE(view); how++)
+			compare_page(i, how);
 }
 
 /* Nobody else is at work: what belongs to whom may move. */
@@ -409,6 +452,15 @@ static int open_loop(void)
 	return n;
 }
 
+static char *map_as(int flags)
+{
+	char *p = mmap(NULL, (HEAD + TAIL) * PAGE, RW, flags, w.fd, 0);
+
+	check(p != MAP_FAILED, "mmap: %m");
+	must(madvise(p, (HEAD + TAIL) * PAGE, MADV_NOHUGEPAGE));
+	return p;
+}
+
 static void nothing(int sig)
 {
 	(void)sig;
@@ -447,6 +499,8 @@ static void randomized(const struct env *e)
 	w.fd = create_file(e, "f", 0, 0);
 	must(ftruncate(w.fd, (HEAD + TAIL) * PAGE));
 	w.map = map_file(w.fd, HEAD + TAIL, RW);
+	w.sync_map = map_as(MAP_SHARED_VALIDATE | MAP_SYNC);
+	w.private_map = map_as(MAP_PRIVATE);
 	for (w.round = 0; w.round < ROUNDS; w.round++) {
 		run_round();
 		r = rng_of(200);

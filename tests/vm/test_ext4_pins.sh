@@ -1,4 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
-# ext4 in the guest: operations that meet pinned pages.
-exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f ext4 -g layout,interrupt,races,direct,evict "$@"
