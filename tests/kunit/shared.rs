@@ -29,6 +29,7 @@ mod tests {
             },
             thread::{
                 give_way,
+                wait_until,
                 Counter,
                 Thread, //
             }, //
@@ -183,6 +184,38 @@ mod tests {
         check_eq!(file.break_now(Range::ALL), Ok(()));
         check_eq!((other.kind(4), pgmap.count(0)), (Some(Kind::Tracked), 1));
         check_eq!(association(&pgmap)?, owned(&other, 4, false));
+        Ok(())
+    }
+
+    /// On one CPU this shows nothing: the other file waits for the CPU then.
+    #[test]
+    fn r11_an_association_changes_under_the_lock_of_the_folio() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (file, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
+        let (ready, go) = (Counter::new()?, Counter::new()?);
+
+        file.share(0, 0, Order::Pte)?;
+        let folio = pgmap.pin(0)?;
+        let (sharing, ready_of_other, go_of_main) = (other.clone(), ready.clone(), go.clone());
+        let thread = Thread::spawn(move || {
+            ready_of_other.add();
+            while go_of_main.get() == 0 {
+                give_way();
+            }
+            let shared = sharing.share(0, 0, Order::Pte);
+            (shared, sharing.break_now(Range::ALL))
+        })?;
+        wait_until(|| ready.get() == 1)?;
+        let lock = FolioLock::new(folio.pfn());
+        go.add();
+        // Long enough for the other file to come, were it not for the lock.
+        let unchanged = (0..300_000).all(|_| {
+            // An acquiring load, so that the association is read again and again.
+            go.get() == 1 && folio.association(&lock) == owned(&file, 0, false)
+        });
+        drop(lock);
+        check_eq!(thread.join()?, (Ok(()), Ok(())));
+        check!(unchanged);
         Ok(())
     }
 
