@@ -444,6 +444,9 @@ const SAY_AFTER_SECONDS: u32 = 10;
 
 /// Sleeps until the zapped `entry` at `index` is not busy, or not zapped any more.
 fn wait_for(mapping: Mapping<'_>, index: usize, entry: Entry, on_busy: &OnBusy<'_>) -> Result {
+    if matches!(on_busy, OnBusy::Fail) {
+        return Err(ERESTARTSYS);
+    }
     // The waiter keeps the memmap, so that it can look at the folio after it was freed.
     let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
         return Ok(());

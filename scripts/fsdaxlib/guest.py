@@ -22,6 +22,7 @@ STATUS_SPLAT = 3
 STATUS_TIMEOUT = 124
 STATUS_DIED = 125
 
+BOOT_TIMEOUT_S = 240
 DEFAULT_TIMEOUT_S = 600
 DEFAULT_MEM_MIB = 3072
 DEFAULT_SMP = 2
@@ -90,11 +91,15 @@ class Guest:
             control = Path(temporary)
             self._fill(control, job)
             command = self._command(control, console)
-            if output:
-                timed_out = _stream(command, self.timeout, output)
-            else:
+            started = control / "started"
+            if not output:
                 subprocess.run(command, check=False)
                 timed_out = False
+            elif (timed_out := _stream(command, self.timeout, output, started)) \
+                    and not started.exists():
+                # Seen once in some forty boots under TCG on a loaded host, before init.
+                step(f"The guest hung before it ran anything; see {shown(console)}. Booting it again.")
+                timed_out = _stream(command, self.timeout, output, started)
             status_file = control / "status"
             text = status_file.read_text().strip() if status_file.exists() else ""
         if timed_out:
@@ -188,16 +193,21 @@ def find_splat(console: str) -> list[str]:
     return []
 
 
-def _stream(command: list[str], timeout: int, output: BinaryIO) -> bool:
-    """Copy a command's output; True if it had to be stopped."""
-    deadline = time.monotonic() + timeout
+def _stream(command: list[str], timeout: int, output: BinaryIO, started: Path) -> bool:
+    """Copy a command's output; True if it had to be stopped.
+
+    It is also stopped if the file STARTED is not there after BOOT_TIMEOUT_S.
+    """
+    begin = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child, \
             selectors.DefaultSelector() as selector:
         assert child.stdout
         selector.register(child.stdout, selectors.EVENT_READ)
         try:
-            while (left := deadline - time.monotonic()) > 0:
-                if not selector.select(left):
+            while (elapsed := time.monotonic() - begin) < timeout:
+                if elapsed > BOOT_TIMEOUT_S and not started.exists():
+                    return True
+                if not selector.select(min(timeout - elapsed, 5)):
                     continue
                 data = os.read(child.stdout.fileno(), 65536)
                 if not data:
