@@ -9,6 +9,8 @@ ARGS ?=
 help:
 	@echo 'make demo             boot once, run the defects of stock Linux on stock and on rust_fsdax'
 	@echo 'make test             run every test (host, KUnit, guests with a debug kernel)'
+	@echo 'make soak             the randomized stress for long      [ARGS="--minutes 60"]'
+	@echo 'make kcsan            the same on a kernel that looks for data races'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, spelling'
 	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
@@ -24,9 +26,13 @@ help:
 python:
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
 
-.PHONY: demo test check
-demo test check: python
+.PHONY: demo test check soak
+demo test check soak: python
 	@scripts/$@ $(ARGS)
+
+.PHONY: kcsan
+kcsan: python
+	@scripts/soak --kernel kcsan $(ARGS)
 
 .PHONY: shell
 shell: python

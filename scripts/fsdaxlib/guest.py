@@ -188,9 +188,20 @@ def find_splat(console: str) -> list[str]:
     lines = console.splitlines()
     for number, line in enumerate(lines):
         # The command line is echoed at boot and may hold anything.
-        if _SPLAT.search(line) and "ommand line:" not in line:
-            return lines[number:number + _SPLAT_LINES]
+        if not _SPLAT.search(line) or "ommand line:" in line:
+            continue
+        splat = lines[number:number + _SPLAT_LINES]
+        # The kernel has data races of its own, which are not what we look for.
+        if "BUG: KCSAN: " in line and not any("fsdax" in text for text in _until_rule(splat)):
+            continue
+        return splat
     return []
+
+
+def _until_rule(splat: list[str]) -> list[str]:
+    """The lines of a KCSAN report, which ends with a rule."""
+    ends = [number for number, line in enumerate(splat) if "=====" in line]
+    return splat[:ends[0]] if ends else splat
 
 
 def _stream(command: list[str], timeout: int, output: BinaryIO, started: Path) -> bool:

@@ -13,7 +13,9 @@ from . import cache, sandbox, toolchain
 from .progress import CHECKOUT, LOGS, Fail, run_logged, shown
 from .sandbox import Bind
 
-KINDS = ("plain", "debug")
+KINDS = ("plain", "debug", "kcsan")
+# What everything but the hunt for data races needs.
+USUAL_KINDS = KINDS[:2]
 PATCHES = CHECKOUT / f"patches/linux-{toolchain.KERNEL_SERIES}"
 _FRAGMENTS = CHECKOUT / "scripts/kconfig"
 
@@ -24,8 +26,8 @@ KERNEL_INSIDE = Path("/kernel")
 CCACHE_INSIDE = Path("/ccache")
 
 _SOURCE_MIB = 2500
-_KERNEL_MIB = {"plain": 700, "debug": 2000}
-_MINUTES = {"plain": 12, "debug": 14}
+_KERNEL_MIB = {"plain": 700, "debug": 2000, "kcsan": 1500}
+_MINUTES = {"plain": 12, "debug": 14, "kcsan": 14}
 
 
 @dataclass(frozen=True)

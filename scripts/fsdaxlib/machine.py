@@ -16,7 +16,8 @@ _KVM_PROBE_S = 30
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every way to start a guest understands."""
     parser.add_argument("--kernel", choices=kernel.KINDS, default="plain",
-                        help="debug has KASAN, lockdep and more (default: %(default)s)")
+                        help="debug has KASAN, lockdep and more, kcsan looks for data races "
+                             "(default: %(default)s)")
     parser.add_argument("--share", type=Path, metavar="DIR", help="show DIR, read-only, in the guest")
     parser.add_argument("--smp", type=int, default=guest.DEFAULT_SMP, metavar="N",
                         help="number of CPUs (default: %(default)s)")

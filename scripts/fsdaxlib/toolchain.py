@@ -19,8 +19,10 @@ _PACKAGES = (
     # checking
     "codespell", "rust-clippy", "rustfmt", "shellcheck", "sparse",
     # running
-    "busybox-static", "daxctl", "e2fsprogs", "fio", "iproute2", "ndctl", "procps", "qemu-system-x86",
-    "xfsprogs",
+    "bpftrace", "busybox-static", "daxctl", "dmsetup", "e2fsprogs", "erofs-utils", "fdisk", "fio",
+    "iproute2", "ndctl", "procps", "qemu-system-x86", "trace-cmd", "xfsprogs",
+    # model checking
+    "spin",
 )
 # What comes from backports although trixie has an older one.
 _PREFERENCES = f"""\
