@@ -72,6 +72,97 @@ DEFINE_ENTRY_EVENT(rust_fsdax_remove);
 DEFINE_ENTRY_EVENT(rust_fsdax_writeback);
 DEFINE_ENTRY_EVENT(rust_fsdax_wait_begin);
 DEFINE_ENTRY_EVENT(rust_fsdax_wait_end);
+DEFINE_ENTRY_EVENT(rust_fsdax_break_busy);
+
+/* A layout break: file and page offsets; the error is 0 or a negative errno. */
+TRACE_EVENT(rust_fsdax_break_begin,
+	TP_PROTO(unsigned int dev, unsigned long ino, unsigned long first,
+		 unsigned long last),
+	TP_ARGS(dev, ino, first, last),
+	TP_STRUCT__entry(
+		__field(unsigned int, dev)
+		__field(unsigned long, ino)
+		__field(unsigned long, first)
+		__field(unsigned long, last)
+	),
+	TP_fast_assign(
+		__entry->dev = dev;
+		__entry->ino = ino;
+		__entry->first = first;
+		__entry->last = last;
+	),
+	TP_printk("dev=%u:%u ino=%lu first=%lu last=%lu",
+		  __entry->dev >> 20, __entry->dev & 0xfffff,
+		  __entry->ino, __entry->first, __entry->last)
+);
+
+TRACE_EVENT(rust_fsdax_break_end,
+	TP_PROTO(unsigned int dev, unsigned long ino, unsigned long first,
+		 unsigned long last, int error),
+	TP_ARGS(dev, ino, first, last, error),
+	TP_STRUCT__entry(
+		__field(unsigned int, dev)
+		__field(unsigned long, ino)
+		__field(unsigned long, first)
+		__field(unsigned long, last)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->dev = dev;
+		__entry->ino = ino;
+		__entry->first = first;
+		__entry->last = last;
+		__entry->error = error;
+	),
+	TP_printk("dev=%u:%u ino=%lu first=%lu last=%lu error=%d",
+		  __entry->dev >> 20, __entry->dev & 0xfffff,
+		  __entry->ino, __entry->first, __entry->last, __entry->error)
+);
+
+/* The removal of a device: its pfns, what it took from files, how long. */
+TRACE_EVENT(rust_fsdax_removal_begin,
+	TP_PROTO(unsigned long first, unsigned long last),
+	TP_ARGS(first, last),
+	TP_STRUCT__entry(
+		__field(unsigned long, first)
+		__field(unsigned long, last)
+	),
+	TP_fast_assign(
+		__entry->first = first;
+		__entry->last = last;
+	),
+	TP_printk("first=%#lx last=%#lx", __entry->first, __entry->last)
+);
+
+DECLARE_EVENT_CLASS(rust_fsdax_removal,
+	TP_PROTO(unsigned long first, unsigned long last, unsigned long files,
+		 unsigned long ms),
+	TP_ARGS(first, last, files, ms),
+	TP_STRUCT__entry(
+		__field(unsigned long, first)
+		__field(unsigned long, last)
+		__field(unsigned long, files)
+		__field(unsigned long, ms)
+	),
+	TP_fast_assign(
+		__entry->first = first;
+		__entry->last = last;
+		__entry->files = files;
+		__entry->ms = ms;
+	),
+	TP_printk("first=%#lx last=%#lx files=%lu ms=%lu",
+		  __entry->first, __entry->last, __entry->files, __entry->ms)
+);
+
+DEFINE_EVENT(rust_fsdax_removal, rust_fsdax_removal_revoked,
+	TP_PROTO(unsigned long first, unsigned long last, unsigned long files,
+		 unsigned long ms),
+	TP_ARGS(first, last, files, ms));
+
+DEFINE_EVENT(rust_fsdax_removal, rust_fsdax_removal_end,
+	TP_PROTO(unsigned long first, unsigned long last, unsigned long files,
+		 unsigned long ms),
+	TP_ARGS(first, last, files, ms));
 
 #endif /* RUST_FSDAX_EVENTS_H */
 

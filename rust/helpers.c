@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/debugfs.h>
 #include <linux/hash.h>
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
+#include <linux/jiffies.h>
 #include <linux/memcontrol.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
 #include <linux/vmstat.h>
 #include "helpers.h"
 
@@ -19,12 +24,17 @@
  */
 #pragma weak dax_entry_mkclean
 #pragma weak dax_register_provider
+#pragma weak dax_trace_insert_pfn_mkwrite
+#pragma weak dax_trace_load_hole
+#pragma weak dax_trace_pmd_load_hole
+#pragma weak dax_trace_writeback_one
 #pragma weak dax_unregister_provider
 #pragma weak finish_fault
 #pragma weak fsdax_register_folio_ops
 #pragma weak fsdax_unregister_folio_ops
 #pragma weak iomap_iter
 #pragma weak iomap_iter_advance
+#pragma weak mm_get_huge_zero_folio
 #pragma weak prep_compound_page
 #pragma weak tryget_dev_pagemap
 
@@ -157,6 +167,16 @@ bool rust_fsdax_mapping_empty(struct address_space *mapping)
 	return mapping_empty(mapping);
 }
 
+void rust_fsdax_lock_inodes(struct super_block *sb)
+{
+	spin_lock(&sb->s_inode_list_lock);
+}
+
+void rust_fsdax_unlock_inodes(struct super_block *sb)
+{
+	spin_unlock(&sb->s_inode_list_lock);
+}
+
 void rust_fsdax_cond_resched(void)
 {
 	cond_resched();
@@ -189,6 +209,18 @@ bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf)
 	return pmd_trans_huge(pmdp_get(vmf->pmd));
 }
 
+bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf)
+{
+	pmd_t pmd = pmdp_get(vmf->pmd);
+
+	return !pmd_none(pmd) && !pmd_trans_huge(pmd);
+}
+
+bool rust_fsdax_vma_shared(struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_SHARED;
+}
+
 bool rust_fsdax_vma_sync(struct vm_area_struct *vma)
 {
 	return vma->vm_flags & VM_SYNC;
@@ -197,6 +229,16 @@ bool rust_fsdax_vma_sync(struct vm_area_struct *vma)
 unsigned long rust_fsdax_zero_pfn(unsigned long address)
 {
 	return zero_pfn(address);
+}
+
+/* Without a source the page is a hole so far. */
+int rust_fsdax_copy_page_mc(void *to, const void *from)
+{
+	if (!from) {
+		memset(to, 0, PAGE_SIZE);
+		return 0;
+	}
+	return copy_mc_to_kernel(to, from, PAGE_SIZE) ? -EIO : 0;
 }
 
 void rust_fsdax_clear_cow_page(struct vm_fault *vmf)
@@ -239,7 +281,9 @@ bool rust_fsdax_kernel_has_series(void)
 	       fsdax_register_folio_ops && fsdax_unregister_folio_ops &&
 	       tryget_dev_pagemap && dax_entry_mkclean &&
 	       prep_compound_page && finish_fault && iomap_iter &&
-	       iomap_iter_advance;
+	       iomap_iter_advance && mm_get_huge_zero_folio &&
+	       dax_trace_insert_pfn_mkwrite && dax_trace_load_hole &&
+	       dax_trace_pmd_load_hole && dax_trace_writeback_one;
 }
 
 int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops)
@@ -291,4 +335,80 @@ int rust_fsdax_iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops)
 int rust_fsdax_iomap_iter_advance(struct iomap_iter *iter, u64 count)
 {
 	return iomap_iter_advance(iter, count);
+}
+
+struct folio *rust_fsdax_huge_zero_folio(struct vm_fault *vmf)
+{
+	return mm_get_huge_zero_folio(vmf->vma->vm_mm);
+}
+
+void rust_fsdax_trace_load_hole(struct inode *inode, struct vm_fault *vmf,
+				vm_fault_t ret)
+{
+	dax_trace_load_hole(inode, vmf, ret);
+}
+
+void rust_fsdax_trace_pmd_load_hole(struct inode *inode, struct vm_fault *vmf,
+				    struct folio *zero_folio,
+				    unsigned long value)
+{
+	dax_trace_pmd_load_hole(inode, vmf, zero_folio, xa_mk_value(value));
+}
+
+void rust_fsdax_trace_insert_pfn_mkwrite(struct inode *inode,
+					 struct vm_fault *vmf, bool has_entry,
+					 vm_fault_t ret)
+{
+	dax_trace_insert_pfn_mkwrite(inode, vmf, has_entry, ret);
+}
+
+void rust_fsdax_trace_writeback_one(struct inode *inode, pgoff_t index,
+				    pgoff_t count)
+{
+	dax_trace_writeback_one(inode, index, count);
+}
+
+/* Pins by pin_user_pages(): as folio_maybe_dma_pinned() counts them. */
+unsigned int rust_fsdax_folio_pins(struct folio *folio)
+{
+	if (folio_test_large(folio))
+		return atomic_read(&folio->_pincount);
+	return folio_ref_count(folio) / GUP_PIN_COUNTING_BIAS;
+}
+
+unsigned long rust_fsdax_jiffies(void)
+{
+	return jiffies;
+}
+
+unsigned int rust_fsdax_jiffies_to_msecs(unsigned long j)
+{
+	return jiffies_to_msecs(j);
+}
+
+/* @comm has room for TASK_COMM_LEN bytes. */
+void rust_fsdax_task_comm(char *comm)
+{
+	strscpy_pad(comm, current->comm, TASK_COMM_LEN);
+}
+
+bool rust_fsdax_seq_has_overflowed(struct seq_file *m)
+{
+	return seq_has_overflowed(m);
+}
+
+struct dentry *rust_fsdax_debugfs_create_dir(const char *name)
+{
+	return debugfs_create_dir(name, NULL);
+}
+
+void rust_fsdax_debugfs_create_file(const char *name, struct dentry *parent,
+				    const struct file_operations *fops)
+{
+	debugfs_create_file(name, 0400, parent, NULL, fops);
+}
+
+void rust_fsdax_debugfs_remove(struct dentry *dentry)
+{
+	debugfs_remove(dentry);
 }

@@ -9,6 +9,7 @@
 #include <linux/dax.h>
 #include <linux/fsdax_provider.h>
 #include <linux/iomap.h>
+#include <linux/magic.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/xarray.h>
@@ -42,6 +43,8 @@ bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
 /* files */
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
 bool rust_fsdax_mapping_empty(struct address_space *mapping);
+void rust_fsdax_lock_inodes(struct super_block *sb);
+void rust_fsdax_unlock_inodes(struct super_block *sb);
 void rust_fsdax_cond_resched(void);
 void rust_fsdax_rcu_read_lock(void);
 void rust_fsdax_rcu_read_unlock(void);
@@ -50,8 +53,11 @@ bool rust_fsdax_ratelimit(void);
 
 /* faults */
 bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf);
+bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf);
 bool rust_fsdax_vma_sync(struct vm_area_struct *vma);
+bool rust_fsdax_vma_shared(struct vm_area_struct *vma);
 unsigned long rust_fsdax_zero_pfn(unsigned long address);
+int rust_fsdax_copy_page_mc(void *to, const void *from);
 void rust_fsdax_clear_cow_page(struct vm_fault *vmf);
 void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr);
 void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf);
@@ -72,5 +78,27 @@ void rust_fsdax_prep_compound_page(struct page *page, unsigned int order);
 vm_fault_t rust_fsdax_finish_fault(struct vm_fault *vmf);
 int rust_fsdax_iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops);
 int rust_fsdax_iomap_iter_advance(struct iomap_iter *iter, u64 count);
+struct folio *rust_fsdax_huge_zero_folio(struct vm_fault *vmf);
+void rust_fsdax_trace_load_hole(struct inode *inode, struct vm_fault *vmf,
+				vm_fault_t ret);
+void rust_fsdax_trace_pmd_load_hole(struct inode *inode, struct vm_fault *vmf,
+				    struct folio *zero_folio,
+				    unsigned long value);
+void rust_fsdax_trace_insert_pfn_mkwrite(struct inode *inode,
+					 struct vm_fault *vmf, bool has_entry,
+					 vm_fault_t ret);
+void rust_fsdax_trace_writeback_one(struct inode *inode, pgoff_t index,
+				    pgoff_t count);
+
+/* what debugfs shows */
+unsigned int rust_fsdax_folio_pins(struct folio *folio);
+unsigned long rust_fsdax_jiffies(void);
+unsigned int rust_fsdax_jiffies_to_msecs(unsigned long j);
+void rust_fsdax_task_comm(char *comm);
+bool rust_fsdax_seq_has_overflowed(struct seq_file *m);
+struct dentry *rust_fsdax_debugfs_create_dir(const char *name);
+void rust_fsdax_debugfs_create_file(const char *name, struct dentry *parent,
+				    const struct file_operations *fops);
+void rust_fsdax_debugfs_remove(struct dentry *dentry);
 
 #endif /* RUST_FSDAX_HELPERS_H */

@@ -2,15 +2,18 @@
 
 //! Page faults on DAX files of a bound superblock.
 //!
-//! Counterpart of `dax_iomap_pte_fault()`, `dax_fault_iter()`, `dax_load_hole()`,
-//! `dax_fault_cow_page()` and `dax_insert_pfn_mkwrite()` of `fs/dax.c`. Two things differ. The
-//! entry holds a reference to the folio, so that mapping it needs no temporary one. And the entry
-//! lock is a guard, so that it cannot be leaked or used after unlock.
+//! Counterpart of `dax_iomap_pte_fault()`, `dax_iomap_pmd_fault()`, `dax_fault_iter()`,
+//! `dax_load_hole()`, `dax_pmd_load_hole()`, `dax_fault_cow_page()` and
+//! `dax_insert_pfn_mkwrite()` of `fs/dax.c`. Three things differ. The entry holds a reference to
+//! the folio, so that mapping it needs no temporary one. The entry lock is a guard, so that it
+//! cannot be leaked or used after unlock. And a shared block is replaced by a copy only when no
+//! pin is left that nobody would wait for afterwards.
 
 use core::marker::PhantomData;
 
 use kernel::{
     error::to_result,
+    ffi::c_void,
     prelude::*, //
 };
 
@@ -27,7 +30,8 @@ use crate::{
     },
     fsdax::{
         self,
-        InsertError, //
+        InsertError,
+        Left, //
     },
     mapping::{
         GrabError,
@@ -80,6 +84,16 @@ impl<'a> Fault<'a> {
         unsafe { !(*self.0).cow_page.is_null() }
     }
 
+    fn address(self) -> usize {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0).__bindgen_anon_1.address }
+    }
+
+    /// The entry that the fault is about, of an order.
+    fn index_of(self, order: Order) -> usize {
+        order.align(self.index())
+    }
+
     /// Whether the file is going to be written, rather than a private copy.
     fn is_write(self) -> bool {
         // SAFETY: By the type invariant.
@@ -92,13 +106,45 @@ impl<'a> Fault<'a> {
         unsafe { bindings::rust_fsdax_vma_sync(self.vma()) }
     }
 
-    /// Maps the page at `pfn`, which a tracked entry or the kernel keeps.
-    fn map(self, pfn: usize, write: bool) -> vm_fault_t {
-        // SAFETY: By the type invariant, and the page stays.
+    /// Maps the page or, in a PMD fault, the folio at `pfn`, which a tracked entry keeps.
+    fn map(self, pfn: usize, order: Order, write: bool) -> vm_fault_t {
+        // SAFETY: By the type invariant, and the folio stays.
         unsafe {
             let page = bindings::rust_fsdax_pfn_to_page(pfn);
-            bindings::vmf_insert_page_mkwrite(self.0, page, write)
+            match order {
+                Order::Pte => bindings::vmf_insert_page_mkwrite(self.0, page, write),
+                Order::Pmd => bindings::vmf_insert_folio_pmd(self.0, page.cast(), write),
+            }
         }
+    }
+
+    /// Whether a PMD fault cannot be served by a PMD, whatever the file has.
+    ///
+    /// Follows `dax_fault_check_fallback()`.
+    fn pmd_does_not_fit(self, last_page: usize) -> bool {
+        let pmd_size = Order::Pmd.pages() << bindings::PAGE_SHIFT;
+        let start = self.address() & !(pmd_size - 1);
+        let in_pmd = |page: usize| page & (Order::Pmd.pages() - 1);
+        // SAFETY: By the type invariant.
+        let (vm_start, vm_end, write) = unsafe {
+            let vma = self.vma();
+            (
+                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
+                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end,
+                (*self.0).flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0,
+            )
+        };
+        // SAFETY: By the type invariant.
+        let private = !unsafe { bindings::rust_fsdax_vma_shared(self.vma()) };
+
+        // The page table and the file must agree on what a PMD is,
+        in_pmd(self.index()) != in_pmd(self.address() >> bindings::PAGE_SHIFT)
+            // a private copy is one page,
+            || (write && private)
+            // and a PMD must end neither outside of the vma nor of the file.
+            || start < vm_start
+            || vm_end - start < pmd_size
+            || self.index_of(Order::Pmd) + (Order::Pmd.pages() - 1) > last_page
     }
 }
 
@@ -116,14 +162,16 @@ impl DaxReadGuard {
         Self(unsafe { bindings::dax_read_lock() })
     }
 
-    /// The pfn and the kernel address of the page that `iomap` has at `pos`.
+    /// The pfn and the kernel address of the memory of `order` that `iomap` has at `pos`.
     ///
-    /// Follows `dax_iomap_direct_access()`.
+    /// `EINVAL` if the device has less than that in one piece, or not aligned. Follows
+    /// `dax_iomap_direct_access()`.
     fn direct_access(
         &self,
         iomap: &bindings::iomap,
         pos: i64,
-    ) -> Result<(usize, *mut kernel::ffi::c_void)> {
+        order: Order,
+    ) -> Result<(usize, *mut c_void)> {
         let byte = iomap
             .addr
             .wrapping_add(pos.wrapping_sub(iomap.offset) as u64);
@@ -136,22 +184,18 @@ impl DaxReadGuard {
             bindings::dax_direct_access(
                 iomap.dax_dev,
                 pgoff,
-                1,
+                order.pages() as isize,
                 bindings::dax_access_mode_DAX_ACCESS,
                 &mut kaddr,
                 &mut pfn,
             )
         };
-        if length < 0 {
-            to_result(length as i32)?;
+        match usize::try_from(length) {
+            Err(_) => Err(Error::from_errno(length as i32)),
+            Ok(pages) if pages < order.pages() || order.align(pfn) != pfn => Err(EINVAL),
+            Ok(_) if kaddr.is_null() => Err(EFAULT),
+            Ok(_) => Ok((pfn, kaddr)),
         }
-        if length < 1 {
-            return Err(EINVAL);
-        }
-        if kaddr.is_null() {
-            return Err(EFAULT);
-        }
-        Ok((pfn, kaddr))
     }
 }
 
@@ -168,6 +212,10 @@ enum Served {
     Done(vm_fault_t),
     /// The file must be synced before the page at this pfn may be mapped: `MAP_SYNC`.
     NeedsSync(usize),
+    /// The block is to be replaced, and somebody has it pinned.
+    Pinned,
+    /// The entry was in the way and is gone: the fault is to be taken again.
+    Retry,
 }
 
 /// Handles a fault: maps a page of the file, the zero page, or a private copy.
@@ -185,69 +233,75 @@ pub(crate) unsafe fn iomap_fault(
     iomap_errp: *mut i32,
     ops: *const bindings::iomap_ops,
 ) -> vm_fault_t {
-    match Order::new(order) {
-        // SAFETY: By the requirements of this function.
-        Some(Order::Pte) => unsafe { pte_fault(vmf, pfnp, iomap_errp, ops) },
-        // Mapped by PTEs.
-        _ => fault::FALLBACK,
-    }
-}
-
-/// # Safety
-///
-/// As [`iomap_fault`].
-unsafe fn pte_fault(
-    vmf: Fault<'_>,
-    pfnp: *mut usize,
-    iomap_errp: *mut i32,
-    ops: *const bindings::iomap_ops,
-) -> vm_fault_t {
+    let Some(order) = Order::new(order) else {
+        return fault::FALLBACK;
+    };
     let mapping = vmf.mapping();
     let mut flags = bindings::IOMAP_DAX | bindings::IOMAP_FAULT;
-    let mut ret: vm_fault_t = 0;
 
     // The filesystem's lock keeps truncate out, so that this is a reliable test.
-    let pos = match i64::try_from(vmf.index()) {
-        Ok(index) if index < mapping.size().div_ceil_page() => index << bindings::PAGE_SHIFT,
+    let last = match usize::try_from(mapping.size().div_ceil_page()) {
+        Ok(pages) if vmf.index_of(order) < pages => pages - 1,
         _ => return fault::SIGBUS,
     };
+    if order == Order::Pmd && vmf.pmd_does_not_fit(last) {
+        return fault::FALLBACK;
+    }
     if vmf.is_write() {
         flags |= bindings::IOMAP_WRITE;
     }
 
-    let mut locked = match LockedEntry::grab(mapping, vmf.index(), Order::Pte) {
+    let mut locked = match LockedEntry::grab(mapping, vmf.index(), order) {
         Ok(locked) => locked,
         Err(GrabError::NoMemory) => return fault::OOM,
         Err(GrabError::Conflict) => return fault::FALLBACK,
         Err(GrabError::Io) => return fault::SIGBUS,
     };
     // SAFETY: By the type invariant of `Fault`.
-    if unsafe { bindings::rust_fsdax_vmf_pmd_huge(vmf.0) } {
+    let (huge, table) = unsafe {
+        (
+            bindings::rust_fsdax_vmf_pmd_huge(vmf.0),
+            bindings::rust_fsdax_vmf_pmd_table(vmf.0),
+        )
+    };
+    match order {
         // Somebody mapped a huge page meanwhile; retry with that.
-        return fault::NOPAGE;
+        Order::Pte if huge => return fault::NOPAGE,
+        // Or a page of it; retry with a page.
+        Order::Pmd if table => return 0,
+        _ => {}
     }
 
     // SAFETY: All of its fields may be 0, as the designated initializers of C have it.
     let mut iter: bindings::iomap_iter = unsafe { core::mem::zeroed() };
     iter.inode = mapping.host();
-    iter.pos = pos;
-    iter.len = bindings::PAGE_SIZE as u64;
+    iter.pos = (vmf.index_of(order) as i64) << bindings::PAGE_SHIFT;
+    iter.len = (order.pages() << bindings::PAGE_SHIFT) as u64;
     iter.flags = flags;
 
+    let mut ret: vm_fault_t = match order {
+        Order::Pte => 0,
+        Order::Pmd => fault::FALLBACK,
+    };
+    let mut pinned = false;
     let error = loop {
         // SAFETY: `iter` is initialized and stays in place; `ops` is the filesystem's.
         let more = unsafe { bindings::rust_fsdax_iomap_iter(&mut iter, ops) };
         if more <= 0 {
             break more;
         }
+        let len = (order.pages() << bindings::PAGE_SHIFT) as u64;
         // SAFETY: `iter` is valid.
-        if unsafe { bindings::rust_fsdax_iomap_length(&mut iter) } < bindings::PAGE_SIZE as u64 {
-            // A corrupt filesystem.
-            kernel::warn_on!(true);
-            iter.status = EIO.to_errno();
+        if unsafe { bindings::rust_fsdax_iomap_length(&mut iter) } < len {
+            if order == Order::Pte {
+                // A corrupt filesystem.
+                kernel::warn_on!(true);
+                iter.status = EIO.to_errno();
+            }
+            // The iteration ends, since nothing was consumed.
             continue;
         }
-        ret = match serve(vmf, &iter, &mut locked) {
+        ret = match serve(vmf, order, &iter, &mut locked) {
             Served::Done(ret) => ret,
             Served::NeedsSync(_) if pfnp.is_null() => {
                 kernel::warn_on!(true);
@@ -258,19 +312,32 @@ unsafe fn pte_fault(
                 unsafe { *pfnp = pfn };
                 fault::NEEDDSYNC
             }
+            // The iteration ends, since nothing was consumed.
+            Served::Pinned => {
+                pinned = true;
+                continue;
+            }
+            Served::Retry => {
+                ret = fault::NOPAGE;
+                continue;
+            }
         };
-        if ret != fault::SIGBUS && u32::from(iter.iomap.flags) & bindings::IOMAP_F_NEW != 0 {
+        if order == Order::Pte
+            && ret != fault::SIGBUS
+            && u32::from(iter.iomap.flags) & bindings::IOMAP_F_NEW != 0
+        {
             // SAFETY: By the type invariant of `Fault`.
             unsafe { bindings::rust_fsdax_count_major_fault(vmf.0) };
             ret |= fault::MAJOR;
         }
         if ret & fault::ERROR == 0 {
             // SAFETY: `iter` is valid.
-            iter.status = unsafe {
-                bindings::rust_fsdax_iomap_iter_advance(&mut iter, bindings::PAGE_SIZE as u64)
-            };
+            iter.status = unsafe { bindings::rust_fsdax_iomap_iter_advance(&mut iter, len) };
         }
     };
+    if pinned {
+        return wait_to_replace(locked);
+    }
     if !iomap_errp.is_null() {
         // SAFETY: By the requirements of this function.
         unsafe { *iomap_errp = error };
@@ -279,6 +346,25 @@ unsafe fn pte_fault(
         ret = from_errno(Error::from_errno(error));
     }
     ret
+}
+
+/// For how long a fault sleeps, with the filesystem's lock, until it is taken again.
+const REPLACE_WAIT_MS: u32 = 10;
+
+/// Gives those a chance who pin the block that a fault is going to replace, and has the fault
+/// taken again.
+///
+/// The locks of the fault go in between: what pins the block may need a fault of the same file
+/// to get done, and would wait for a truncate that waits for us.
+fn wait_to_replace(locked: LockedEntry<'_>) -> vm_fault_t {
+    let (mapping, index, entry) = (locked.mapping(), locked.index(), locked.entry());
+    drop(locked);
+
+    match fsdax::wait_briefly(mapping, index, entry, REPLACE_WAIT_MS) {
+        Ok(()) => fault::NOPAGE,
+        // The task is dying. A fault of the kernel would be taken again for ever.
+        Err(_) => fault::SIGBUS,
+    }
 }
 
 /// Number of pages that a file of some bytes has.
@@ -292,8 +378,21 @@ impl DivCeilPage for i64 {
     }
 }
 
+/// What a PMD fault returns where a PTE fault fails: the latter is going to find out.
+fn failure(order: Order, ret: vm_fault_t) -> Served {
+    Served::Done(match order {
+        Order::Pte => ret,
+        Order::Pmd => fault::FALLBACK,
+    })
+}
+
 /// Serves the fault from the iomap that `iter` is at. Follows `dax_fault_iter()`.
-fn serve(vmf: Fault<'_>, iter: &bindings::iomap_iter, locked: &mut LockedEntry<'_>) -> Served {
+fn serve(
+    vmf: Fault<'_>,
+    order: Order,
+    iter: &bindings::iomap_iter,
+    locked: &mut LockedEntry<'_>,
+) -> Served {
     let iomap = &iter.iomap;
     let kind = u32::from(iomap.type_);
     let is_hole = kind == bindings::IOMAP_HOLE || kind == bindings::IOMAP_UNWRITTEN;
@@ -303,38 +402,55 @@ fn serve(vmf: Fault<'_>, iter: &bindings::iomap_iter, locked: &mut LockedEntry<'
         return Served::Done(private_copy(vmf, iomap, iter.pos, is_hole));
     }
     if !write && is_hole {
-        return Served::Done(load_hole(vmf, locked));
+        return Served::Done(load_hole(vmf, order, locked));
     }
-    if kind != bindings::IOMAP_MAPPED {
+    let shared = u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0
+        || locked.mapping().shares_blocks();
+    let replace = shared && write;
+    if kind != bindings::IOMAP_MAPPED && !replace {
         kernel::warn_on!(true);
-        return Served::Done(fault::SIGBUS);
+        return failure(order, fault::SIGBUS);
+    }
+    if shared && order == Order::Pmd {
+        // The files that share a block need not agree on where a large folio starts.
+        return failure(order, fault::FALLBACK);
     }
 
-    let shared = u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0;
-    if shared && write {
-        // Copy on write of a shared extent replaces the entry, which no filesystem that can be
-        // bound asks for yet.
-        return Served::Done(fault::SIGBUS);
-    }
     let sync = write && vmf.is_sync() && u32::from(iomap.flags) & bindings::IOMAP_F_DIRTY != 0;
     let dirty = write && !sync;
+    if replace {
+        match fsdax::give_up(locked) {
+            Left::Busy => return Served::Pinned,
+            // A copy is one page; there is room for its entry when this one is gone.
+            Left::Idle if locked.entry().order() != order => return Served::Retry,
+            Left::Idle => {}
+        }
+    }
     let old = locked.entry();
 
-    let fresh = {
+    let inserted = {
         let device = DaxReadGuard::new();
-        match device.direct_access(iomap, iter.pos) {
-            Err(e) => Err(from_errno(e)),
-            // The request takes its pgmap reference before the device may go.
-            Ok((pfn, _)) => insert(locked, pfn, shared).map(|fresh| (fresh, pfn)),
-        }
+        device
+            .direct_access(iomap, iter.pos, order)
+            .map_err(from_errno)
+            .and_then(|(pfn, kaddr)| {
+                if replace {
+                    copy_page(&device, iter, kaddr).map_err(from_errno)?;
+                }
+                // The request takes its pgmap reference before the device may go. What is
+                // replaced by a copy is ours alone.
+                let fresh = insert(vmf, locked, pfn, shared && !replace, order)?;
+                Ok((fresh, pfn))
+            })
     };
-    let (fresh, pfn) = match fresh {
-        Ok(fresh) => fresh,
-        Err(ret) => return Served::Done(ret),
+    let (fresh, pfn) = match inserted {
+        Ok(inserted) => inserted,
+        Err(ret) => return failure(order, ret),
     };
-    if dirty {
+    if dirty || replace {
         // Before the page is mapped: whoever stores to it and calls fsync() finds the mark. And
-        // before the inode is marked: background writeback sees at least one of the two.
+        // before the inode is marked: background writeback sees at least one of the two. A copy
+        // was not flushed, MAP_SYNC or not.
         locked.with_marks(|pages| pages.set(Mark::Dirty));
         locked.mapping().mark_inode_dirty();
     }
@@ -342,9 +458,9 @@ fn serve(vmf: Fault<'_>, iter: &bindings::iomap_iter, locked: &mut LockedEntry<'
         return Served::NeedsSync(pfn);
     }
 
-    let ret = vmf.map(pfn, write);
+    let ret = vmf.map(pfn, order, write);
     if ret != fault::NOPAGE && fresh {
-        if dirty && old.kind() != Kind::Zapped {
+        if (dirty || replace) && old.kind() != Kind::Zapped {
             locked.with_marks(|pages| pages.clear(Mark::Dirty));
         }
         fsdax::undo_insert(locked, old);
@@ -352,19 +468,72 @@ fn serve(vmf: Fault<'_>, iter: &bindings::iomap_iter, locked: &mut LockedEntry<'
     Served::Done(ret)
 }
 
-fn insert(locked: &mut LockedEntry<'_>, pfn: usize, shared: bool) -> Result<bool, vm_fault_t> {
-    fsdax::insert(locked, pfn, shared).map_err(|e| {
-        // Nobody else may use a block of this file, and it changes only when its entry is gone.
-        kernel::warn_on!(e != InsertError::Dying);
+/// Fills the page at `kaddr` with what the file has so far where `iter` is.
+///
+/// Follows `dax_iomap_copy_around()` for a whole page.
+fn copy_page(
+    device: &DaxReadGuard,
+    iter: &bindings::iomap_iter,
+    kaddr: *mut c_void,
+) -> Result {
+    let source = match u32::from(iter.srcmap.type_) {
+        bindings::IOMAP_MAPPED => Some(device.direct_access(&iter.srcmap, iter.pos, Order::Pte)?.1),
+        // A hole: nothing is shared but the right to allocate a copy.
+        _ => None,
+    };
+    // SAFETY: `kaddr` is a page of a block that was just allocated for the copy, and the source
+    // is a page of the same device; `device` keeps both.
+    to_result(unsafe {
+        bindings::rust_fsdax_copy_page_mc(kaddr, source.unwrap_or(core::ptr::null_mut()))
+    })
+}
+
+/// Inserts the memory at `pfn`, where the fault of `order` is; returns whether it was not tracked.
+fn insert(
+    vmf: Fault<'_>,
+    locked: &mut LockedEntry<'_>,
+    pfn: usize,
+    shared: bool,
+    order: Order,
+) -> Result<bool, vm_fault_t> {
+    // A PTE fault may find an entry for the PMD around.
+    let first = pfn.wrapping_sub(vmf.index_of(order) - locked.index());
+
+    fsdax::insert(locked, first, shared).map_err(|e| {
+        // A large folio need not be there because small ones are; else nobody may use a block of
+        // this file, and it changes only when its entry is gone.
+        kernel::warn_on!(match e {
+            InsertError::Dying => false,
+            InsertError::Busy => order == Order::Pte,
+            InsertError::Mismatch | InsertError::Range => true,
+        });
         fault::SIGBUS
     })
 }
 
-/// Maps the zero page for a read of a hole. Follows `dax_load_hole()`.
-fn load_hole(vmf: Fault<'_>, locked: &mut LockedEntry<'_>) -> vm_fault_t {
-    // SAFETY: Any address.
-    let pfn = unsafe { bindings::rust_fsdax_zero_pfn((*vmf.0).__bindgen_anon_1.address) };
-    let Some(zero) = Entry::zero(pfn, Order::Pte) else {
+/// Maps the zero page, or the huge zero page, for a read of a hole.
+///
+/// Follows `dax_load_hole()` and `dax_pmd_load_hole()`.
+fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> vm_fault_t {
+    let host = locked.mapping().host();
+    let pfn = match order {
+        // SAFETY: Any address.
+        Order::Pte => unsafe { bindings::rust_fsdax_zero_pfn(vmf.address()) },
+        Order::Pmd => {
+            // SAFETY: By the type invariant of `Fault`.
+            let folio = unsafe { bindings::rust_fsdax_huge_zero_folio(vmf.0) };
+            if folio.is_null() {
+                // SAFETY: As above, and the inode is the file's.
+                unsafe {
+                    bindings::rust_fsdax_trace_pmd_load_hole(host, vmf.0, folio, 0);
+                }
+                return fault::FALLBACK;
+            }
+            // SAFETY: The kernel keeps the folio for this mm.
+            unsafe { bindings::rust_fsdax_page_to_pfn(folio.cast()) }
+        }
+    };
+    let Some(zero) = Entry::zero(pfn, order) else {
         return fault::SIGBUS;
     };
 
@@ -374,7 +543,19 @@ fn load_hole(vmf: Fault<'_>, locked: &mut LockedEntry<'_>) -> vm_fault_t {
         return fault::SIGBUS;
     }
     locked.set(zero, fsdax::mark_for_break);
-    vmf.map(pfn, false)
+    let ret = vmf.map(pfn, order, false);
+    // SAFETY: By the type invariant of `Fault`, and the inode is the file's.
+    unsafe {
+        match order {
+            Order::Pte => bindings::rust_fsdax_trace_load_hole(host, vmf.0, ret),
+            Order::Pmd if ret == fault::NOPAGE => {
+                let folio = bindings::rust_fsdax_pfn_to_page(pfn).cast();
+                bindings::rust_fsdax_trace_pmd_load_hole(host, vmf.0, folio, zero.value());
+            }
+            Order::Pmd => {}
+        }
+    }
+    ret
 }
 
 /// Fills and maps the private copy of a page. Follows `dax_fault_cow_page()`.
@@ -384,7 +565,7 @@ fn private_copy(vmf: Fault<'_>, iomap: &bindings::iomap, pos: i64, is_hole: bool
         unsafe { bindings::rust_fsdax_clear_cow_page(vmf.0) };
     } else if u32::from(iomap.type_) == bindings::IOMAP_MAPPED {
         let device = DaxReadGuard::new();
-        match device.direct_access(iomap, pos) {
+        match device.direct_access(iomap, pos, Order::Pte) {
             // SAFETY: This is a CoW fault, and the device keeps the page at `kaddr`.
             Ok((_, kaddr)) => unsafe { bindings::rust_fsdax_copy_cow_page(vmf.0, kaddr) },
             Err(e) => return from_errno(e),
@@ -407,27 +588,39 @@ fn private_copy(vmf: Fault<'_>, iomap: &bindings::iomap, pos: i64, is_hole: bool
 /// The entry kept the folio since the fault; whether it still names `pfn` is checked before it is
 /// mapped. Process context, may sleep. Follows `dax_finish_sync_fault()`.
 pub(crate) fn finish_sync_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> vm_fault_t {
-    let Some(order @ Order::Pte) = Order::new(order) else {
+    let Some(order) = Order::new(order) else {
         return fault::FALLBACK;
     };
-    let start = (vmf.index() as i64) << bindings::PAGE_SHIFT;
+    let mapping = vmf.mapping();
+    let index = vmf.index_of(order);
+    let start = (index as i64) << bindings::PAGE_SHIFT;
     let end = start + (order.pages() << bindings::PAGE_SHIFT) as i64 - 1;
+    let trace = |has_entry: bool, ret: vm_fault_t| {
+        // SAFETY: By the type invariant of `Fault`, and the inode is the file's.
+        unsafe {
+            bindings::rust_fsdax_trace_insert_pfn_mkwrite(mapping.host(), vmf.0, has_entry, ret);
+        }
+        ret
+    };
 
     // SAFETY: By the type invariant of `Fault`.
     if unsafe { bindings::vfs_fsync_range(vmf.file(), start, end, 1) } != 0 {
         return fault::SIGBUS;
     }
-    let Some(locked) = vmf.mapping().lock_entry(vmf.index()) else {
-        return fault::NOPAGE;
+    let Some(locked) = mapping.lock_entry(index) else {
+        return trace(false, fault::NOPAGE);
     };
-    if Some(locked.entry()) != Entry::tracked(pfn, order) {
-        // Split, zapped or removed since: the fault is taken again.
-        return fault::NOPAGE;
+    let entry = locked.entry();
+    let first = pfn.wrapping_sub(index - locked.index());
+    if entry.order().pages() < order.pages() || Some(entry) != Entry::tracked(first, entry.order())
+    {
+        // Split, zapped, replaced or removed since: the fault is taken again.
+        return trace(false, fault::NOPAGE);
     }
     locked.with_marks(|pages| {
         pages.set(Mark::Dirty);
         fsdax::mark_for_break(pages);
     });
-    locked.mapping().mark_inode_dirty();
-    vmf.map(pfn, true)
+    mapping.mark_inode_dirty();
+    trace(true, vmf.map(pfn, order, true))
 }

@@ -114,7 +114,8 @@ impl<'p> Folio<'p> {
         unsafe { Atomic::from_ptr(page_field::zone_device_data(self.as_raw())) }
     }
 
-    fn is_ours(&self) -> bool {
+    /// Whether the folio is active or draining, and not foreign: see [`Folio`]. Any context.
+    pub(crate) fn is_ours(&self) -> bool {
         self.owner().load(Acquire) as usize == owner_mark()
     }
 
@@ -387,7 +388,7 @@ impl Drop for FolioLock {
 /// |-----------|-----------------|---------------|--------------------------------------------|
 /// | null      | 0               | 0             | [`Association::None`]: just requested       |
 /// | M         | index in M      | 0             | `Owned`: tracked by one entry, that of M    |
-/// | M         | index in M      | [`ZAPPED`]    | `Owned`, and that entry was zapped          |
+/// | M         | index in M      | [`ZAPPED`], t | `Owned`, and that entry was zapped at t     |
 /// | null      | n > 0           | 0             | `Shared`: tracked by n entries              |
 ///
 /// While memory failure holds the entry of a folio locked, [`HELD`] is set in `private` too: the
@@ -426,6 +427,13 @@ impl Association {
 const ZAPPED: usize = 1 << 0;
 /// Flag in `folio->private`: the association may not change, see [`FolioRef::hold`].
 const HELD: usize = 1 << 1;
+/// With [`ZAPPED`], the bits of `folio->private` from here on say when, in jiffies.
+const TIME_SHIFT: u32 = 2;
+
+fn jiffies() -> usize {
+    // SAFETY: Any context.
+    unsafe { bindings::rust_fsdax_jiffies() }
+}
 
 /// Why [`FolioRef::associate`] refuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -469,7 +477,10 @@ impl FolioRef {
                 mapping,
                 index,
                 zapped,
-            } => (mapping, index, if zapped { ZAPPED } else { 0 }),
+            } => {
+                let zapped_at = ZAPPED | jiffies() << TIME_SHIFT;
+                (mapping, index, if zapped { zapped_at } else { 0 })
+            }
             Association::Shared(share) => (0, share, 0),
         };
         // SAFETY: The folio is active, and the lock protects these fields. `dax_lock_folio()`
@@ -542,6 +553,27 @@ impl FolioRef {
                 false
             }
         }
+    }
+
+    /// How many milliseconds ago its only entry was zapped, for messages.
+    pub(crate) fn zapped_ms(&self, _lock: &FolioLock) -> Option<u32> {
+        // SAFETY: The folio is active, and the lock protects the field.
+        let private = unsafe { *page_field::private(self.0.as_ptr()) };
+        if private & ZAPPED == 0 {
+            return None;
+        }
+        // The upper bits of the time are lost, so that the difference has as many less.
+        let age = jiffies().wrapping_sub(private >> TIME_SHIFT) & (usize::MAX >> TIME_SHIFT);
+        // SAFETY: Computes a number.
+        Some(unsafe { bindings::rust_fsdax_jiffies_to_msecs(age) })
+    }
+
+    /// The number of pins that count as such (`pin_user_pages()`), for messages.
+    ///
+    /// Those of `get_user_pages()`, of pipes for instance, are plain references.
+    pub(crate) fn gup_pins(&self) -> u32 {
+        // SAFETY: By the type invariant the folio stays.
+        unsafe { bindings::rust_fsdax_folio_pins(self.0.as_ptr().cast()) }
     }
 
     fn is_held(&self, _lock: &FolioLock) -> bool {

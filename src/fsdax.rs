@@ -49,10 +49,15 @@ use crate::{
     },
     pgmap::{
         self,
+        Pgmap,
         PgmapRef, //
     },
     trace,
     wait,
+    waiters::{
+        self,
+        What, //
+    },
     writeback, //
 };
 
@@ -188,6 +193,9 @@ pub(crate) fn insert(
     Ok(true)
 }
 
+/// After so many races for a shared folio that others won, it is taken to be part of another one.
+const LOST_RACES: u32 = 64;
+
 /// Gets a reference to the folio at `pfn` and associates it with the entry.
 fn activate(
     locked: &LockedEntry<'_>,
@@ -196,7 +204,7 @@ fn activate(
     may_share: bool,
 ) -> Result<FolioRef, InsertError> {
     let entry = (locked.mapping(), locked.index());
-    let mut lost = false;
+    let mut lost = 0;
 
     loop {
         let pgmap = PgmapRef::live(pfn).ok_or(InsertError::Dying)?;
@@ -205,9 +213,9 @@ fn activate(
             State::Idle => match pgmap::request(pgmap, order, Some(entry)) {
                 Ok(folio) => return Ok(folio),
                 Err(e) if e == ERANGE => return Err(InsertError::Range),
-                // Another file requested it first, and can be joined now; or a page of it is in
-                // use as part of another folio, and will be found so again.
-                Err(_) if may_share && !lost => lost = true,
+                // Another file requested it first, and can be joined now, unless it has let it go
+                // again; or a page of it is in use as part of another folio, and stays so.
+                Err(_) if may_share && lost < LOST_RACES => lost += 1,
                 Err(_) => return Err(InsertError::Busy),
             },
             State::Active(folio) if folio.order() == order.get() => {
@@ -225,7 +233,7 @@ fn activate(
 
 /// What is left of a folio when an entry lost its reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Left {
+pub(crate) enum Left {
     /// Nothing, or no business of this entry: the slot may go.
     Idle,
     /// Pins, or page table entries that mmu_gather has yet to drop.
@@ -248,6 +256,7 @@ fn zap(pages: &mut Pages<'_, '_>, entry: Entry) -> Left {
         }
         Left::Busy => {
             pages.set(Mark::Busy);
+            trace::break_busy(mapping, index, entry);
             Left::Busy
         }
     }
@@ -270,7 +279,7 @@ fn release(folio: FolioRef, mapping: Mapping<'_>, index: usize) -> Left {
 }
 
 /// Whether pins keep the folio busy that the zapped entry at `index` names.
-fn is_busy(mapping: Mapping<'_>, index: usize, entry: Entry) -> bool {
+pub(crate) fn is_busy(mapping: Mapping<'_>, index: usize, entry: Entry) -> bool {
     let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
         return false;
     };
@@ -300,6 +309,8 @@ pub(crate) enum OnBusy<'a> {
     Sleep(&'a dyn Fn()),
     /// Sleep, whatever comes, and say so: eviction, where nobody else has the inode.
     Evict,
+    /// The same for a file that may be in use.
+    Delete,
 }
 
 /// Waits until nobody uses the pages of `range` and removes their entries.
@@ -320,6 +331,13 @@ pub(crate) fn break_layouts(
     data: Data,
     on_busy: OnBusy<'_>,
 ) -> Result {
+    trace::break_begin(mapping, range);
+    let ret = break_and_remove(mapping, range, data, on_busy);
+    trace::break_end(mapping, range, &ret);
+    ret
+}
+
+fn break_and_remove(mapping: Mapping<'_>, range: Range, data: Data, on_busy: OnBusy<'_>) -> Result {
     if mapping.is_empty() {
         // There may be page table entries for holes whose entries are gone.
         mapping.unmap(range);
@@ -444,9 +462,12 @@ const SAY_AFTER_SECONDS: u32 = 10;
 
 /// Sleeps until the zapped `entry` at `index` is not busy, or not zapped any more.
 fn wait_for(mapping: Mapping<'_>, index: usize, entry: Entry, on_busy: &OnBusy<'_>) -> Result {
-    if matches!(on_busy, OnBusy::Fail) {
-        return Err(ERESTARTSYS);
-    }
+    let what = match on_busy {
+        OnBusy::Fail => return Err(ERESTARTSYS),
+        OnBusy::Sleep(_) => What::Break,
+        OnBusy::Evict => What::Evict,
+        OnBusy::Delete => What::Delete,
+    };
     // The waiter keeps the memmap, so that it can look at the folio after it was freed.
     let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
         return Ok(());
@@ -454,23 +475,25 @@ fn wait_for(mapping: Mapping<'_>, index: usize, entry: Entry, on_busy: &OnBusy<'
     let address = pgmap.folio().wait_address();
 
     trace::wait_begin(mapping, index, entry);
-    let ret = wait::on(address, |wait| loop {
-        let task = match on_busy {
-            OnBusy::Sleep(_) => wait::Task::Interruptible,
-            _ => wait::Task::Uninterruptible,
-        };
-        wait.prepare(task)?;
-        if !still_zapped(mapping, index, entry) || !is_busy(mapping, index, entry) {
-            return Ok(());
-        }
-        match on_busy {
-            OnBusy::Sleep(callback) => callback(),
-            _ => {
-                if wait::sleep_seconds(SAY_AFTER_SECONDS) {
-                    say_busy(mapping, index, entry, &pgmap);
+    let ret = waiters::during(what, Some(mapping), index, entry.pfn(), || {
+        wait::on(address, |wait| loop {
+            let task = match on_busy {
+                OnBusy::Sleep(_) => wait::Task::Interruptible,
+                _ => wait::Task::Uninterruptible,
+            };
+            wait.prepare(task)?;
+            if !still_zapped(mapping, index, entry) || !is_busy(mapping, index, entry) {
+                return Ok(());
+            }
+            match on_busy {
+                OnBusy::Sleep(callback) => callback(),
+                _ => {
+                    if wait::sleep_seconds(SAY_AFTER_SECONDS) {
+                        say_busy(mapping, index, entry, &pgmap);
+                    }
                 }
             }
-        }
+        })
     });
     trace::wait_end(mapping, index, entry);
     ret
@@ -578,28 +601,122 @@ pub(crate) fn remove_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Re
     if dirty && data == Data::Keep {
         return Removed::Dirty;
     }
-    // No fault maps it again while it is locked.
+    match unmap_and_zap(&mut locked) {
+        Left::Busy => Removed::Busy,
+        Left::Idle => {
+            trace::remove(mapping, locked.index(), locked.entry());
+            locked.remove();
+            Removed::Yes
+        }
+    }
+}
+
+/// Unmaps an entry and drops its reference. Returns whether that leaves its folio busy.
+///
+/// No fault maps it again while it is locked.
+fn unmap_and_zap(locked: &mut LockedEntry<'_>) -> Left {
+    let (mapping, index, entry) = (locked.mapping(), locked.index(), locked.entry());
     mapping.unmap(locked.range());
 
-    let entry = locked.entry();
     let busy = match entry.kind() {
         Kind::Tracked => {
             locked.set(entry.zapped(), |pages| pages.set(Mark::Busy));
-            trace::zap(mapping, locked.index(), entry);
+            trace::zap(mapping, index, entry);
             // SAFETY: The entry was tracked, and is zapped now.
             let folio = unsafe { FolioRef::from_entry(entry.pfn()) };
-            release(folio, mapping, locked.index()) == Left::Busy
-                && is_busy(mapping, locked.index(), entry)
+            release(folio, mapping, index) == Left::Busy && is_busy(mapping, index, entry)
         }
-        Kind::Zapped => is_busy(mapping, locked.index(), entry),
+        Kind::Zapped => is_busy(mapping, index, entry),
         Kind::Zero | Kind::Empty => false,
     };
     if busy {
-        return Removed::Busy;
+        Left::Busy
+    } else {
+        Left::Idle
     }
-    trace::remove(mapping, locked.index(), entry);
-    locked.remove();
-    Removed::Yes
+}
+
+/// Makes `locked` an empty entry, because its block is going to be replaced in the file.
+///
+/// What is dirty is written back first: the block may live on in another file. If somebody has
+/// the folio pinned whom no entry of another file would wait for, the entry stays, zapped and
+/// unmapped, and the block must not be replaced yet: it could be freed, and used again, under the
+/// pin. Process context, may sleep. Takes the place of the replacement in `dax_insert_entry()`,
+/// which does not wait.
+pub(crate) fn give_up(locked: &mut LockedEntry<'_>) -> Left {
+    if locked.with_marks(|pages| pages.has(Mark::Dirty) || pages.has(Mark::ToWrite)) {
+        writeback::flush_now(locked);
+    }
+    let left = unmap_and_zap(locked);
+    if left == Left::Idle {
+        if locked.entry().kind() != Kind::Empty {
+            trace::remove(locked.mapping(), locked.index(), locked.entry());
+        }
+        locked.set(Entry::empty(locked.entry().order()), |pages| {
+            pages.clear(Mark::Busy);
+        });
+    }
+    left
+}
+
+/// Sleeps until the folio of the zapped `entry` at `index` is not busy, or `ms` milliseconds
+/// passed.
+///
+/// # Errors
+///
+/// `ERESTARTSYS`: a fatal signal was pending when the wait began.
+pub(crate) fn wait_briefly(mapping: Mapping<'_>, index: usize, entry: Entry, ms: u32) -> Result {
+    let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
+        return Ok(());
+    };
+    let address = pgmap.folio().wait_address();
+
+    trace::wait_begin(mapping, index, entry);
+    let ret = waiters::during(What::Fault, Some(mapping), index, entry.pfn(), || {
+        wait::on(address, |wait| {
+            wait.prepare(wait::Task::Killable)?;
+            if still_zapped(mapping, index, entry) && is_busy(mapping, index, entry) {
+                wait::sleep_ms(ms);
+            }
+            Ok(())
+        })
+    });
+    trace::wait_end(mapping, index, entry);
+    ret
+}
+
+/// Makes sure that no page table shows the zero page in `range`, where data is going to be.
+///
+/// For write(2), whose blocks are there by now, so that no fault finds a hole any more. A block
+/// that was not there when it was read need not be new now: ext4 zeroes and converts all of a
+/// short unwritten extent when a part of it is written. Process context, may sleep.
+pub(crate) fn unmap_holes(mapping: Mapping<'_>, range: Range) {
+    if mapping.is_empty() {
+        return;
+    }
+    let mut cursor = mapping.at(range.first);
+    let mut pages = cursor.lock();
+    let mut scanned = 0;
+
+    while let Some(entry) = pages.find(range.last) {
+        if entry.is_locked() {
+            // Maybe by a fault that found a hole before there was a block.
+            pages.wait_unlocked(entry);
+            continue;
+        }
+        if entry.kind() == Kind::Zero {
+            let mut locked = pages.lock_entry(entry);
+            pages.unlocked(|| {
+                mapping.unmap(locked.range());
+                trace::remove(mapping, locked.index(), entry);
+                // Empty, so that it is removed when it is unlocked.
+                locked.set(Entry::empty(entry.order()), |pages| pages.clear(Mark::Busy));
+                drop(locked);
+            });
+            continue;
+        }
+        breathe(&mut pages, &mut scanned, entry);
+    }
 }
 
 /// Removes the entry at `index` in any case, waiting until its folio is idle.
@@ -619,7 +736,7 @@ pub(crate) fn delete_entry(mapping: Mapping<'_>, index: usize) -> bool {
                 {
                     let index = entry.order().align(index);
                     // Cannot fail without a signal to interrupt it.
-                    let _ = wait_for(mapping, index, entry, &OnBusy::Evict);
+                    let _ = wait_for(mapping, index, entry, &OnBusy::Delete);
                 }
             }
             Removed::Absent | Removed::Dirty => return false,
@@ -676,6 +793,39 @@ fn busy_entry(mapping: Mapping<'_>, range: Range) -> Option<Entry> {
         pages.clear(Mark::Busy);
     }
     None
+}
+
+/// Drops the references of all entries that name a pfn of `pgmap`, and unmaps the file if there
+/// are any. Returns whether there were.
+///
+/// For a pgmap that gives out no references any more, so that no fault makes them tracked again.
+/// Dirty marks stay; what they stand for may be lost with the device, and writeback says so.
+/// Process context, may sleep.
+pub(crate) fn revoke(mapping: Mapping<'_>, pgmap: &Pgmap) -> bool {
+    let mut cursor = mapping.at(0);
+    let mut pages = cursor.lock();
+    let mut scanned = 0;
+    let mut any = false;
+
+    while let Some(entry) = pages.find(usize::MAX) {
+        if entry.is_locked() {
+            // By a fault that is going to map it, at worst.
+            pages.wait_unlocked(entry);
+            continue;
+        }
+        if entry.is_mapped() && pgmap.has(entry.pfn()) {
+            any = true;
+            if entry.kind() == Kind::Tracked {
+                zap(&mut pages, entry);
+            }
+        }
+        breathe(&mut pages, &mut scanned, entry);
+    }
+    drop(pages);
+    if any {
+        mapping.unmap(Range::ALL);
+    }
+    any
 }
 
 /// Inserts a tracked entry for `pfn` at `index`, as a fault does, without mapping it.

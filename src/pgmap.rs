@@ -28,6 +28,7 @@ use crate::{
         FolioRef, //
     },
     mapping::Mapping,
+    removal,
     trace, //
 };
 
@@ -116,6 +117,26 @@ impl Pgmap {
             left -= len;
         }
         Err(ERANGE)
+    }
+
+    /// All its pfns that can be part of a folio.
+    pub(crate) fn pfns(&self) -> impl Iterator<Item = usize> + '_ {
+        self.ranges().flatten()
+    }
+
+    /// Whether `pfn` is one of them.
+    pub(crate) fn has(&self, pfn: usize) -> bool {
+        self.ranges().any(|pfns| pfns.contains(&pfn))
+    }
+
+    /// The folio at `pfn`, which is one of [`Self::pfns`].
+    ///
+    /// The memmap stays while the pgmap does: `memunmap_pages()` frees it last.
+    pub(crate) fn folio_at(&self, pfn: usize) -> Folio<'_> {
+        // SAFETY: `pfn` is in the pgmap.
+        let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
+        // SAFETY: By the type invariant the memmap stays while `self` is borrowed.
+        unsafe { Folio::from_raw(page, PhantomData) }
     }
 
     /// Takes a reference for the page at `pfn`, unless the pgmap is dying. Any context.
@@ -257,14 +278,32 @@ unsafe extern "C" fn folio_free(folio: *mut bindings::folio, pgmap: *mut binding
     unsafe { folio::free(folio.cast(), pgmap) }
 }
 
+/// Lets go of all folios of a pgmap that is being unmapped: `fsdax_folio_ops.pgmap_dying`.
+///
+/// # Safety
+///
+/// Called by `memunmap_pages()` with its pgmap.
+unsafe extern "C" fn pgmap_dying(pgmap: *mut bindings::dev_pagemap) {
+    // SAFETY: The pgmap stays until `memunmap_pages()` has waited for all references.
+    removal::pgmap_dying(unsafe { Pgmap::from_raw(pgmap) })
+}
+
+/// A constant table that any thread may use.
+struct FolioOps(bindings::fsdax_folio_ops);
+
+// SAFETY: The table holds pointers to functions and a module, all of them constant.
+unsafe impl Sync for FolioOps {}
+
 /// The methods of this owner of FS_DAX folios; its address marks owned folios.
-static FOLIO_OPS: bindings::fsdax_folio_ops = bindings::fsdax_folio_ops {
+static FOLIO_OPS: FolioOps = FolioOps(bindings::fsdax_folio_ops {
+    owner: crate::THIS_MODULE.as_ptr(),
     folio_free: Some(folio_free),
-};
+    pgmap_dying: Some(pgmap_dying),
+});
 
 /// What `page->zone_device_data` of an owned folio holds.
 pub(crate) fn owner_mark() -> usize {
-    (&raw const FOLIO_OPS) as usize
+    (&raw const FOLIO_OPS.0) as usize
 }
 
 /// The ownership of FS_DAX folios, for as long as it lives.
@@ -279,7 +318,7 @@ impl Owner {
     pub(crate) fn register() -> Result<Self> {
         // SAFETY: `FOLIO_OPS` is static, and unregistered before the module goes.
         kernel::error::to_result(unsafe {
-            bindings::rust_fsdax_register_folio_ops(&raw const FOLIO_OPS)
+            bindings::rust_fsdax_register_folio_ops(&raw const FOLIO_OPS.0)
         })?;
         // INVARIANT: Just registered.
         Ok(Self(()))
@@ -290,6 +329,6 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // SAFETY: By the type invariant it is registered. No mount is bound and no other module
         // uses ours, or it would not be unloaded, so that no folio is active.
-        unsafe { bindings::rust_fsdax_unregister_folio_ops(&raw const FOLIO_OPS) }
+        unsafe { bindings::rust_fsdax_unregister_folio_ops(&raw const FOLIO_OPS.0) }
     }
 }

@@ -43,6 +43,7 @@ use crate::{
         self,
         Pgmap, //
     },
+    removal,
     writeback, //
 };
 
@@ -87,9 +88,33 @@ fn serves(mapping: Mapping<'_>) -> Result {
 /// # Safety
 ///
 /// Called through [`OPS`], with the superblock that `dax_bind_provider()` got.
-unsafe extern "C" fn bind(_sb: *mut bindings::super_block) -> bool {
+unsafe extern "C" fn bind(sb: *mut bindings::super_block) -> bool {
     // SAFETY: Reads a module parameter.
-    unsafe { bindings::rust_fsdax_bind_param() }
+    if !unsafe { bindings::rust_fsdax_bind_param() } {
+        return false;
+    }
+    // SAFETY: `dax_unbind_provider()` is called before the superblock goes away.
+    unsafe { removal::bind(sb) }.is_ok()
+}
+
+/// # Safety
+///
+/// Called through [`OPS`], with the superblock that `dax_unbind_provider()` got.
+unsafe extern "C" fn unbind(sb: *mut bindings::super_block) {
+    removal::unbind(sb)
+}
+
+/// # Safety
+///
+/// Called through [`OPS`], with the mapping of a file that is written, and page offsets.
+unsafe extern "C" fn unmap_holes(
+    mapping: *mut bindings::address_space,
+    first: c_ulong,
+    last: c_ulong,
+) {
+    // SAFETY: The caller writes to the file, which keeps the inode.
+    let mapping = unsafe { Mapping::from_raw(mapping) };
+    fsdax::unmap_holes(mapping, Range { first, last });
 }
 
 /// # Safety
@@ -332,6 +357,8 @@ static OPS: Table = Table(bindings::dax_provider_ops {
     owner: crate::THIS_MODULE.as_ptr(),
     name: NAME.as_ptr(),
     bind: Some(bind),
+    unbind: Some(unbind),
+    unmap_holes: Some(unmap_holes),
     iomap_fault: Some(iomap_fault),
     finish_sync_fault: Some(finish_sync_fault),
     writeback_mapping_range: Some(writeback_mapping_range),

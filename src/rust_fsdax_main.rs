@@ -8,13 +8,16 @@
 //!
 //! Lock order, outermost first:
 //!
-//! 1. the filesystem's lock that keeps faults out of a break (`invalidate_lock`)
-//! 2. `dax_read_lock()`
-//! 3. the lock of an entry ([`mapping::LockedEntry`])
-//! 4. `mapping->i_mmap_rwsem` (unmap, write-protect)
-//! 5. the i_pages lock ([`mapping::Pages`]), irqs off
-//! 6. the folio lock ([`folio::FolioLock`]), irqs off
-//! 7. the wait queue of an address ([`wait`])
+//! 1. the mutex of a bound superblock ([`removal`])
+//! 2. the filesystem's lock that keeps faults out of a break (`invalidate_lock`)
+//! 3. `dax_read_lock()`
+//! 4. the lock of an entry ([`mapping::LockedEntry`])
+//! 5. `mapping->i_mmap_rwsem` (unmap, write-protect)
+//! 6. the list of those who wait ([`waiters`]), the list of inodes of a superblock
+//!    ([`removal::Inodes`])
+//! 7. the i_pages lock ([`mapping::Pages`]), irqs off
+//! 8. the folio lock ([`folio::FolioLock`]), irqs off
+//! 9. the wait queue of an address ([`wait`])
 //!
 //! The free path runs with any of these held, and takes only the last.
 
@@ -23,6 +26,7 @@
 use kernel::prelude::*;
 
 mod bindings;
+mod debugfs;
 mod entry;
 mod fault;
 mod folio;
@@ -31,8 +35,11 @@ mod mapping;
 mod memory_failure;
 mod pgmap;
 mod provider;
+mod removal;
+mod scan;
 mod trace;
 mod wait;
+mod waiters;
 mod writeback;
 
 #[cfg(RUST_FSDAX_KUNIT)]
@@ -49,7 +56,9 @@ module! {
 
 /// The module. The order of the fields is the order of the teardown.
 struct RustFsdax {
-    /// First, so that no superblock is bound any more,
+    /// First, what looks at the rest,
+    _debugfs: debugfs::Files,
+    /// then the provider, so that no superblock is bound any more,
     _provider: provider::Provider,
     /// then the free path, which nobody needs without folios.
     _owner: pgmap::Owner,
@@ -62,9 +71,14 @@ impl kernel::Module for RustFsdax {
             // As the module loader does for an unknown symbol.
             return Err(ENOENT);
         }
+        // SAFETY: Nobody can call this module yet.
+        unsafe { removal::init() };
+        // SAFETY: As above.
+        unsafe { waiters::init() };
         let owner = pgmap::Owner::register()?;
         let provider = provider::Provider::register(module)?;
         Ok(Self {
+            _debugfs: debugfs::Files::create(),
             _provider: provider,
             _owner: owner,
         })

@@ -5,10 +5,17 @@
 //! The macro of the kernel crate knows only the kernel's own tracepoints, so that modules need
 //! one of their own.
 
-use kernel::ffi::{
-    c_int,
-    c_uint,
-    c_ulong, //
+use kernel::{
+    ffi::{
+        c_int,
+        c_uint,
+        c_ulong, //
+    },
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use crate::{
@@ -18,8 +25,10 @@ use crate::{
     },
     mapping::{
         LockedEntry,
-        Mapping, //
+        Mapping,
+        Range, //
     },
+    pgmap::Pgmap, //
 };
 
 macro_rules! declare_events {
@@ -65,6 +74,12 @@ declare_events! {
     rust_fsdax_writeback(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_wait_begin(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_wait_end(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
+    rust_fsdax_break_begin(dev: c_uint, ino: c_ulong, first: c_ulong, last: c_ulong);
+    rust_fsdax_break_busy(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
+    rust_fsdax_break_end(dev: c_uint, ino: c_ulong, first: c_ulong, last: c_ulong, error: c_int);
+    rust_fsdax_removal_begin(first: c_ulong, last: c_ulong);
+    rust_fsdax_removal_revoked(first: c_ulong, last: c_ulong, files: c_ulong, ms: c_ulong);
+    rust_fsdax_removal_end(first: c_ulong, last: c_ulong, files: c_ulong, ms: c_ulong);
 }
 
 fn entry_args(
@@ -119,4 +134,59 @@ pub(crate) fn wait_begin(mapping: Mapping<'_>, index: usize, entry: Entry) {
 /// The wait ended: the folio is idle, the entry was revived, or a signal came in.
 pub(crate) fn wait_end(mapping: Mapping<'_>, index: usize, entry: Entry) {
     rust_fsdax_wait_end(|| entry_args(mapping, index, entry));
+}
+
+/// A break begins.
+pub(crate) fn break_begin(mapping: Mapping<'_>, range: Range) {
+    rust_fsdax_break_begin(|| {
+        let (dev, ino) = mapping.id();
+        (dev, ino, range.first, range.last)
+    });
+}
+
+/// An entry lost its reference, and its folio is still busy.
+pub(crate) fn break_busy(mapping: Mapping<'_>, index: usize, entry: Entry) {
+    rust_fsdax_break_busy(|| entry_args(mapping, index, entry));
+}
+
+/// A break has removed all entries of its range, or none.
+pub(crate) fn break_end(mapping: Mapping<'_>, range: Range, ret: &Result) {
+    rust_fsdax_break_end(|| {
+        let (dev, ino) = mapping.id();
+        let error = ret.as_ref().err().map_or(0, |e| e.to_errno());
+        (dev, ino, range.first, range.last, error)
+    });
+}
+
+fn pfn_range(pgmap: &Pgmap) -> (c_ulong, c_ulong) {
+    (
+        pgmap.pfns().next().unwrap_or(0),
+        pgmap.pfns().last().unwrap_or(0),
+    )
+}
+
+/// A pgmap is being unmapped.
+pub(crate) fn removal_begin(pgmap: &Pgmap) {
+    rust_fsdax_removal_begin(|| pfn_range(pgmap));
+}
+
+fn removal_args(
+    pgmap: &Pgmap,
+    files: usize,
+    begun: Instant<Monotonic>,
+) -> (c_ulong, c_ulong, c_ulong, c_ulong) {
+    let (first, last) = pfn_range(pgmap);
+    let ms = usize::try_from(begun.elapsed().as_millis()).unwrap_or(0);
+
+    (first, last, files, ms)
+}
+
+/// This many files had pages of the pgmap, and have them no more: only pins are left.
+pub(crate) fn removal_revoked(pgmap: &Pgmap, files: usize, begun: Instant<Monotonic>) {
+    rust_fsdax_removal_revoked(|| removal_args(pgmap, files, begun));
+}
+
+/// Nobody uses a page of the pgmap any more.
+pub(crate) fn removal_end(pgmap: &Pgmap, files: usize, begun: Instant<Monotonic>) {
+    rust_fsdax_removal_end(|| removal_args(pgmap, files, begun));
 }

@@ -50,6 +50,8 @@ impl Address {
 pub(crate) enum Task {
     /// Until woken or a signal is pending.
     Interruptible,
+    /// Until woken or a fatal signal is pending.
+    Killable,
     /// Until woken.
     Uninterruptible,
 }
@@ -67,10 +69,11 @@ impl Wait {
     ///
     /// # Errors
     ///
-    /// `ERESTARTSYS` if a signal is pending and `task` is [`Task::Interruptible`].
+    /// `ERESTARTSYS` if a signal is pending that ends such a sleep.
     pub(crate) fn prepare(&mut self, task: Task) -> Result {
         let state = match task {
             Task::Interruptible => bindings::TASK_INTERRUPTIBLE,
+            Task::Killable => bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE,
             Task::Uninterruptible => bindings::TASK_UNINTERRUPTIBLE,
         };
         // SAFETY: Both pointers are valid while `on` runs.
@@ -108,7 +111,13 @@ pub(crate) fn sleep() {
 
 /// Sleeps until woken or `seconds` passed, after [`Wait::prepare`]. Returns whether they did.
 pub(crate) fn sleep_seconds(seconds: u32) -> bool {
-    let jiffies = kernel::time::msecs_to_jiffies(seconds.saturating_mul(1000));
+    sleep_ms(seconds.saturating_mul(1000))
+}
+
+/// Sleeps until woken or `ms` milliseconds passed, after [`Wait::prepare`]. Returns whether they
+/// did.
+pub(crate) fn sleep_ms(ms: u32) -> bool {
+    let jiffies = kernel::time::msecs_to_jiffies(ms);
     // SAFETY: Process context, as `on` requires.
     unsafe { bindings::schedule_timeout(jiffies as isize) == 0 }
 }

@@ -125,6 +125,10 @@ fn write_back(
         let address = unsafe { bindings::rust_fsdax_pfn_to_virt(entry.pfn()) };
         flush(address, pages << bindings::PAGE_SHIFT);
         trace::writeback(mapping, locked.index(), entry);
+        // SAFETY: The mapping has a host.
+        unsafe {
+            bindings::rust_fsdax_trace_writeback_one(mapping.host(), locked.index(), pages);
+        }
         Ok(())
     } else {
         Err(EIO)

@@ -13,7 +13,6 @@ use super::{
     fixture::FakeFile,
     thread::{
         give_way,
-        nap,
         wait_until,
         Counter,
         Thread, //
@@ -77,10 +76,7 @@ impl Breaking {
 
     /// Whether the break goes on, although it has had the time to end.
     pub(super) fn goes_on(&self) -> bool {
-        for _ in 0..8 {
-            nap();
-        }
-        !self.thread.is_done()
+        self.thread.goes_on()
     }
 
     /// Sends a signal.

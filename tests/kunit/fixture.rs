@@ -12,13 +12,15 @@ use core::{
 use kernel::{
     error::from_err_ptr,
     prelude::*,
+    static_lock_class,
     sync::{
         atomic::{
             Atomic,
             Full,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        LockClassKey, //
     }, //
 };
 
@@ -357,6 +359,14 @@ impl TestPgmap {
         Ok(thread)
     }
 
+    /// Maps the same memory once more, after it was unmapped.
+    pub(super) fn map_again(&self) -> Result {
+        // SAFETY: The pgmap is filled in, and unmapped before it is freed.
+        from_err_ptr(unsafe { bindings::memremap_pages(self.raw(), -1) })?;
+        self.unmapped.store(false, Relaxed);
+        Ok(())
+    }
+
     /// A copy of the `struct page`s of the first slot.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
         let mut words = KVVec::with_capacity(PMD * PAGE_WORDS, GFP_KERNEL)?;
@@ -407,17 +417,111 @@ impl Snapshot {
     }
 }
 
-#[repr(C)]
-#[derive(Zeroable)]
-struct RawFile {
-    inode: bindings::inode,
-    sb: bindings::super_block,
+/// A superblock without a filesystem, which lists the inodes of its files.
+pub(super) struct FakeSuper(NonNull<bindings::super_block>);
+
+// SAFETY: What changes is protected by the lock of its list, or atomic.
+unsafe impl Send for FakeSuper {}
+// SAFETY: As above.
+unsafe impl Sync for FakeSuper {}
+
+impl FakeSuper {
+    /// A superblock without files, which this module serves.
+    pub(super) fn new() -> Result<Arc<Self>> {
+        let mut sb = KBox::<bindings::super_block>::zeroed(GFP_KERNEL)?;
+        let raw: *mut bindings::super_block = &mut *sb;
+
+        // SAFETY: The superblock is ours, and does not move any more.
+        unsafe {
+            init_lock(&raw mut (*raw).s_inode_list_lock, static_lock_class!());
+            bindings::__init_rwsem(
+                &raw mut (*raw).s_umount,
+                c"rust_fsdax_kunit_umount".as_char_ptr(),
+                static_lock_class!().as_ptr(),
+            );
+            init_list(&raw mut (*raw).s_inodes);
+            (*raw).s_active.counter = 1;
+            (*raw).s_dev = 7;
+        }
+        let this = Self(NonNull::from(KBox::leak(sb)));
+        this.set_bound(true);
+        Ok(Arc::new(this, GFP_KERNEL)?)
+    }
+
+    /// The C object.
+    pub(super) fn raw(&self) -> *mut bindings::super_block {
+        self.0.as_ptr()
+    }
+
+    /// Whether this module serves it.
+    fn set_bound(&self, bound: bool) {
+        let ops = if bound {
+            core::ptr::from_ref(provider::ops()).cast_mut()
+        } else {
+            core::ptr::null_mut()
+        };
+        // SAFETY: The superblock is ours.
+        unsafe { (*self.raw()).s_dax_provider = ops.cast() };
+    }
+
+    /// Adds it to those that the removal of a device visits, as `dax_bind_provider()` does.
+    pub(super) fn mount(self: &Arc<Self>) -> Result<Mounted> {
+        let bind = provider::ops().bind.ok_or(EINVAL)?;
+
+        // SAFETY: It is unbound before it goes away.
+        if unsafe { bind(self.raw()) } {
+            Ok(Mounted(self.clone()))
+        } else {
+            pr_err!("# no superblock can be bound: the parameter \"bind\" must be Y\n");
+            Err(EINVAL)
+        }
+    }
+}
+
+impl Drop for FakeSuper {
+    fn drop(&mut self) {
+        // SAFETY: It comes from a box, and no file has it any more.
+        drop(unsafe { KBox::from_raw(self.raw()) });
+    }
+}
+
+/// A superblock that the removal of a device visits, until this is dropped.
+pub(super) struct Mounted(Arc<FakeSuper>);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Some(unbind) = provider::ops().unbind {
+            // SAFETY: It was bound in `mount`.
+            unsafe { unbind(self.0.raw()) };
+        }
+    }
+}
+
+/// # Safety
+///
+/// `lock` is valid, and nobody uses it yet.
+unsafe fn init_lock(lock: *mut bindings::spinlock_t, class: Pin<&'static LockClassKey>) {
+    // SAFETY: By the requirement of this function.
+    unsafe { bindings::__spin_lock_init(lock, c"rust_fsdax_kunit".as_char_ptr(), class.as_ptr()) }
+}
+
+/// # Safety
+///
+/// `list` is valid, and nobody uses it yet.
+unsafe fn init_list(list: *mut bindings::list_head) {
+    // SAFETY: By the requirement of this function.
+    unsafe {
+        (*list).next = list;
+        (*list).prev = list;
+    }
 }
 
 /// A DAX file: an inode with a mapping, which nobody maps. It must have no pinned page when it is
 /// dropped.
 pub(super) struct FakeFile {
-    raw: NonNull<RawFile>,
+    inode: NonNull<bindings::inode>,
+    /// Dropped after the inode.
+    sb: Arc<FakeSuper>,
     /// Dropped after the entries.
     pgmap: Arc<TestPgmap>,
 }
@@ -430,42 +534,75 @@ unsafe impl Sync for FakeFile {}
 static NEXT_INO: Atomic<u32> = Atomic::new(1);
 
 impl FakeFile {
-    /// An empty file, for blocks of `pgmap`.
+    /// An empty file, for blocks of `pgmap`, on a superblock of its own.
     pub(super) fn new(pgmap: &Arc<TestPgmap>) -> Result<Arc<Self>> {
-        let mut file = KBox::<RawFile>::zeroed(GFP_KERNEL)?;
-        let ino = NEXT_INO.fetch_add(1, Relaxed);
-        let raw: *mut RawFile = &mut *file;
+        Self::on(&FakeSuper::new()?, pgmap)
+    }
 
-        // SAFETY: The file is ours, and does not move any more.
+    /// An empty file on `sb`, for blocks of `pgmap`.
+    pub(super) fn on(sb: &Arc<FakeSuper>, pgmap: &Arc<TestPgmap>) -> Result<Arc<Self>> {
+        let mut inode = KBox::<bindings::inode>::zeroed(GFP_KERNEL)?;
+        let ino = NEXT_INO.fetch_add(1, Relaxed);
+        let raw: *mut bindings::inode = &mut *inode;
+
+        // SAFETY: The inode is ours, and does not move any more.
         unsafe {
-            let inode = &raw mut (*raw).inode;
-            bindings::inode_init_once(inode);
-            (*inode).i_sb = &raw mut (*raw).sb;
-            (*inode).i_mapping = &raw mut (*inode).i_data;
-            (*inode).i_data.host = inode;
-            (*inode).i_data.gfp_mask = bindings::GFP_KERNEL;
-            (*inode).i_flags = bindings::S_DAX;
-            (*inode).i_ino = u64::from(ino);
-            (*inode).i_size = i64::MAX;
-            (*raw).sb.s_dev = 7;
+            bindings::inode_init_once(raw);
+            init_lock(&raw mut (*raw).i_lock, static_lock_class!());
+            (*raw).i_sb = sb.raw();
+            (*raw).i_mapping = &raw mut (*raw).i_data;
+            (*raw).i_data.host = raw;
+            (*raw).i_data.gfp_mask = bindings::GFP_KERNEL;
+            (*raw).i_flags = bindings::S_DAX;
+            (*raw).i_ino = u64::from(ino);
+            (*raw).i_size = i64::MAX;
+            (*raw).i_count.counter = 1;
+            bindings::inode_sb_list_add(raw);
         }
         let file = Self {
-            raw: NonNull::from(KBox::leak(file)),
+            inode: NonNull::from(KBox::leak(inode)),
+            sb: sb.clone(),
             pgmap: pgmap.clone(),
         };
-        file.set_bound(true);
         Ok(Arc::new(file, GFP_KERNEL)?)
     }
 
     /// Whether this module serves its superblock.
     pub(super) fn set_bound(&self, bound: bool) {
-        let ops = if bound {
-            core::ptr::from_ref(provider::ops()).cast_mut()
+        self.sb.set_bound(bound);
+    }
+
+    /// Makes it a DAX file, or another one.
+    pub(super) fn set_dax(&self, dax: bool) {
+        let flags = if dax { bindings::S_DAX } else { 0 };
+        // SAFETY: The file is ours.
+        unsafe { (*self.inode()).i_flags = flags };
+    }
+
+    /// Makes the inode look as if it were being evicted, or in use.
+    pub(super) fn set_evicted(&self, evicted: bool) {
+        let (count, state) = if evicted {
+            (0, bindings::inode_state_flags_enum_I_FREEING)
         } else {
-            core::ptr::null_mut()
+            (1, 0)
         };
         // SAFETY: The file is ours.
-        unsafe { (*self.raw.as_ptr()).sb.s_dax_provider = ops.cast() };
+        unsafe {
+            (&raw mut (*self.inode()).i_state.__state).write_volatile(state);
+            (&raw mut (*self.inode()).i_count.counter).write_volatile(count);
+        }
+    }
+
+    /// The number of references to the inode, of which one is ours.
+    pub(super) fn references(&self) -> i32 {
+        // SAFETY: The file is ours.
+        unsafe { (&raw const (*self.inode()).i_count.counter).read_volatile() }
+    }
+
+    /// The error that the next `fsync()` returns, as a sequence of errors: 0 for none.
+    pub(super) fn writeback_error(&self) -> u32 {
+        // SAFETY: The file is ours.
+        unsafe { (&raw const (*self.mapping().as_raw()).wb_err).read_volatile() }
     }
 
     /// The memory of its blocks.
@@ -475,8 +612,7 @@ impl FakeFile {
 
     /// The C object.
     pub(super) fn inode(&self) -> *mut bindings::inode {
-        // SAFETY: Computes an address.
-        unsafe { &raw mut (*self.raw.as_ptr()).inode }
+        self.inode.as_ptr()
     }
 
     /// Its mapping.
@@ -574,11 +710,20 @@ impl Drop for FakeFile {
         if !broken || !self.mapping().is_empty() || pages != 0 {
             fail_test("a file has entries that cannot be removed");
             // What is left of them may be used for ever.
-            core::mem::forget(self.pgmap.clone());
+            core::mem::forget((self.sb.clone(), self.pgmap.clone()));
             return;
         }
-        // SAFETY: It comes from a box, and has no entries.
-        drop(unsafe { KBox::from_raw(self.raw.as_ptr()) });
+        let (sb, inode) = (self.sb.raw(), self.inode());
+        // SAFETY: `on` added the inode to the list, which is locked. It comes from a box, and has
+        // no entries.
+        unsafe {
+            bindings::rust_fsdax_lock_inodes(sb);
+            let (prev, next) = ((*inode).i_sb_list.prev, (*inode).i_sb_list.next);
+            (*prev).next = next;
+            (*next).prev = prev;
+            bindings::rust_fsdax_unlock_inodes(sb);
+            drop(KBox::from_raw(inode));
+        }
     }
 }
 

@@ -49,6 +49,7 @@ mod breaking;
 mod context;
 mod fixture;
 mod thread;
+mod unmapping;
 
 mod api;
 mod breaks;
@@ -58,5 +59,9 @@ mod entries;
 mod evict;
 mod failure;
 mod folios;
+mod holes;
+mod observe;
 mod pgmaps;
+mod removal;
+mod replace;
 mod shared;

@@ -25,13 +25,15 @@ mod tests {
             },
             thread::{
                 give_way,
-                nap,
                 wait_until,
                 Counter,
                 Thread, //
             }, //
         },
-        pgmap::Pgmap, //
+        pgmap::{
+            Pgmap,
+            PgmapRef, //
+        }, //
     };
 
     fn error_of(pgmap: &TestPgmap, offset: usize, order: u32) -> Option<Error> {
@@ -357,16 +359,10 @@ mod tests {
         let pin = pgmap.pin(0)?;
         let unmap = pgmap.unmap()?;
 
-        let still_waits = || {
-            for _ in 0..10 {
-                nap();
-            }
-            !unmap.is_done()
-        };
         wait_until(|| !pgmap.is_live())?;
-        check!(still_waits());
+        check!(unmap.goes_on());
         drop(folio);
-        check!(still_waits());
+        check!(unmap.goes_on());
         // Somebody who is nobody's friend: the last reference, a bare folio_put().
         let raw = pin.into_raw();
         // SAFETY: The reference that `pin` had.
@@ -382,6 +378,27 @@ mod tests {
     #[test]
     fn r2_unmap_waits_for_the_last_reference_to_a_large_folio() -> Result {
         unmap_waits(Order::PMD_ORDER)
+    }
+
+    /// Whoever looks at a folio that may have become idle, as waiters do.
+    #[test]
+    fn r2_unmap_waits_for_a_reference_without_a_folio() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let pfn = pgmap.pfn(0);
+        let live = PgmapRef::live(pfn).ok_or(ENOENT)?;
+        check_eq!(pgmap.active(), 1);
+        let unmap = pgmap.unmap()?;
+
+        wait_until(|| !pgmap.is_live())?;
+        check!(PgmapRef::live(pfn).is_none());
+        let dying = PgmapRef::dying_or_live(pfn).ok_or(ENOENT)?;
+        drop(live);
+        check!(unmap.goes_on());
+        check!(matches!(dying.folio().look(), State::Idle));
+        drop(dying);
+        unmap.join()?;
+        check!(PgmapRef::dying_or_live(pfn).is_none());
+        Ok(())
     }
 
     #[test]

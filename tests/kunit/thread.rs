@@ -100,7 +100,7 @@ pub(super) struct Thread<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Thread<T> {
-    /// Runs `f` in a thread that SIGINT can interrupt.
+    /// Runs `f` in a thread that SIGINT can interrupt, and SIGKILL kill.
     ///
     /// `f` owns what it uses, so that a thread that never ends breaks nothing.
     pub(super) fn spawn<F: FnOnce() -> T + Send + 'static>(f: F) -> Result<Self> {
@@ -165,10 +165,34 @@ impl<T: Send + 'static> Thread<T> {
             }
     }
 
+    /// Whether the thread sleeps, or is about to, so that only a fatal signal ends it.
+    pub(super) fn sleeps_killably(&self) -> bool {
+        // SAFETY: The reference keeps the task.
+        let state = unsafe { (&raw const (*self.raw()).__state).read_volatile() };
+        state == bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE
+    }
+
+    /// Whether the thread goes on, although it has had the time to end.
+    pub(super) fn goes_on(&self) -> bool {
+        for _ in 0..8 {
+            nap();
+        }
+        !self.is_done()
+    }
+
     /// Sends SIGINT.
     pub(super) fn interrupt(&self) {
+        self.send(bindings::SIGINT);
+    }
+
+    /// Sends SIGKILL. The thread goes on, but no killable sleep of it.
+    pub(super) fn kill(&self) {
+        self.send(bindings::SIGKILL);
+    }
+
+    fn send(&self, signal: u32) {
         // SAFETY: The reference keeps the task.
-        unsafe { bindings::send_sig(bindings::SIGINT as c_int, self.raw(), 1) };
+        unsafe { bindings::send_sig(signal as c_int, self.raw(), 1) };
     }
 
     /// Waits for the result. `ETIMEDOUT` if the thread seems to hang: it is left alone then.
@@ -214,8 +238,10 @@ unsafe extern "C" fn main<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
     // As allow_signal(): 2 stands for a handler in the kernel.
     // SAFETY: The value is only compared.
     let handler = unsafe { core::mem::transmute::<usize, bindings::__sighandler_t>(2) };
-    // SAFETY: A thread may change its own handlers.
-    unsafe { bindings::kernel_sigaction(bindings::SIGINT as c_int, handler) };
+    for signal in [bindings::SIGINT, bindings::SIGKILL] {
+        // SAFETY: A thread may change its own handlers.
+        unsafe { bindings::kernel_sigaction(signal as c_int, handler) };
+    }
 
     let result = (job.f)();
     // SAFETY: Nobody reads it before `done`.

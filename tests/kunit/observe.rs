@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What debugfs shows is found, and nothing else.
+
+use kernel::prelude::*;
+
+#[kunit_tests(rust_fsdax_observe)]
+mod tests {
+    use super::*;
+    use kernel::sync::Arc;
+
+    use crate::{
+        entry::{
+            Entry,
+            Kind,
+            Order, //
+        },
+        folio::{
+            FolioLock,
+            FolioRef, //
+        },
+        fsdax::Data,
+        kunit::{
+            breaking::Breaking,
+            fixture::{
+                pages,
+                FakeFile,
+                FakeSuper,
+                TestPgmap,
+                PMD, //
+            },
+            thread::nap, //
+        },
+        mapping::{
+            Mark,
+            Range, //
+        },
+        removal,
+        scan::{
+            Scan,
+            Which, //
+        },
+        waiters::{
+            self,
+            Waiter,
+            What, //
+        }, //
+    };
+
+    /// An entry as a scan saw it: inode, page offset, entry.
+    type Seen = (usize, usize, Entry);
+
+    fn scan(sb: &FakeSuper, which: Which) -> Result<Option<Scan>> {
+        let bound = removal::superblocks()?
+            .into_iter()
+            .find(|bound| bound.with(|found| found.as_ptr() == sb.raw()) == Some(true));
+        Ok(bound.and_then(|bound| Scan::new(bound, which)))
+    }
+
+    /// The entries of the next batch, and whether there may be more.
+    fn batch(scan: &mut Scan, count: usize, seen: &mut KVec<Seen>) -> Result<bool> {
+        let mut all = KVec::with_capacity(count, GFP_KERNEL)?;
+        let more = scan.batch(count, |pages, entry| {
+            let (_, ino) = pages.mapping().id();
+            let _ = all.push_within_capacity((ino, pages.index(), entry));
+        });
+        check!(all.len() <= count);
+        for one in all {
+            seen.push(one, GFP_KERNEL)?;
+        }
+        Ok(more)
+    }
+
+    /// All entries of a superblock, gathered in batches of `count`.
+    fn seen(sb: &FakeSuper, which: Which, count: usize) -> Result<KVec<Seen>> {
+        let mut all = KVec::new();
+        let mut scan = scan(sb, which)?.ok_or(ENOENT)?;
+
+        while batch(&mut scan, count, &mut all)? {}
+        Ok(all)
+    }
+
+    fn of_file(all: &[Seen], file: &FakeFile) -> usize {
+        let (_, ino) = file.mapping().id();
+        all.iter().filter(|seen| seen.0 == ino).count()
+    }
+
+    fn all_waiters() -> Result<KVec<Waiter>> {
+        let mut some = KVec::with_capacity(1, GFP_KERNEL)?;
+        let mut all = KVec::<Waiter>::new();
+
+        loop {
+            waiters::next(all.last().map_or(0, |waiter| waiter.id), &mut some);
+            match some.pop() {
+                Some(waiter) => all.push(waiter, GFP_KERNEL)?,
+                None => return Ok(all),
+            }
+        }
+    }
+
+    #[test]
+    fn r10_a_scan_sees_every_entry_once() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let files = [
+            FakeFile::on(&sb, &pgmap)?,
+            FakeFile::on(&sb, &pgmap)?,
+            FakeFile::on(&sb, &pgmap)?,
+        ];
+        check!(scan(&sb, Which::All)?.is_none());
+        let _mounted = sb.mount()?;
+
+        check_eq!(seen(&sb, Which::All, 1)?.len(), 0);
+        for (i, file) in files.iter().enumerate() {
+            for page in 0..100 {
+                file.insert(page * 3, i * 100 + page, Order::Pte)?;
+            }
+        }
+        for count in [1, 2, 99, 100, 101, 300, 4096] {
+            let all = seen(&sb, Which::All, count)?;
+            check_eq!(all.len(), 300);
+            for file in &files {
+                check_eq!(of_file(&all, file), 100);
+            }
+            for pair in all.windows(2) {
+                if let [a, b] = pair {
+                    check!(a.0 != b.0 || a.1 + 3 == b.1);
+                }
+            }
+        }
+        files[1].mark(30, Mark::Busy)?;
+        files[1].mark(297, Mark::Busy)?;
+        let marked = seen(&sb, Which::Marked(Mark::Busy), 1)?;
+        check_eq!(marked.len(), 2);
+        check_eq!(marked.first().map(|seen| seen.1), Some(30));
+        check_eq!(marked.last().map(|seen| seen.1), Some(297));
+        // No file is referenced, at any time.
+        check!(files.iter().all(|file| file.references() == 1));
+        Ok(())
+    }
+
+    #[test]
+    fn r10_a_large_entry_is_seen_once() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+        let _mounted = sb.mount()?;
+
+        file.insert(PMD, 0, Order::Pmd)?;
+        for count in [1, 2, 3] {
+            let all = seen(&sb, Which::All, count)?;
+            check_eq!(all.len(), 1);
+            check_eq!(all.first().map(|seen| seen.2.order()), Some(Order::Pmd));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_scan_survives_the_file_that_it_is_in() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let mut files = KVec::<Arc<FakeFile>>::new();
+        for i in 0..4 {
+            let file = FakeFile::on(&sb, &pgmap)?;
+            for page in 0..10 {
+                file.insert(page, i * 10 + page, Order::Pte)?;
+            }
+            files.push(file, GFP_KERNEL)?;
+        }
+        let _mounted = sb.mount()?;
+        let mut scan = scan(&sb, Which::All)?.ok_or(ENOENT)?;
+        let mut all = KVec::new();
+
+        check!(batch(&mut scan, 12, &mut all)?);
+        let (ino, _, _) = *all.last().ok_or(ENOENT)?;
+        // The one that the scan stopped in goes, and new ones come.
+        let gone = files.iter().position(|file| file.mapping().id().1 == ino);
+        drop(files.remove(gone.ok_or(ENOENT)?));
+        let new = FakeFile::on(&sb, &pgmap)?;
+        new.insert(0, 100, Order::Pte)?;
+        let mut batches = 0;
+        while batch(&mut scan, 12, &mut all)? {
+            batches += 1;
+            check!(batches < 20);
+        }
+        // The last ones in the list are not left out.
+        for file in &files {
+            check!(of_file(&all, file) >= 10);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_scan_ends_at_unmount() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+        let mounted = sb.mount()?;
+        let mut all = KVec::new();
+
+        file.insert_pages(8)?;
+        let mut scan = scan(&sb, Which::All)?.ok_or(ENOENT)?;
+        check!(batch(&mut scan, 2, &mut all)?);
+        drop(mounted);
+        check!(!batch(&mut scan, 2, &mut all)?);
+        check_eq!(all.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn r12_a_scan_finds_what_is_evicted() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+        let _mounted = sb.mount()?;
+
+        file.insert_pages(8)?;
+        // The scan must not find it in the list: an eviction takes it off.
+        file.set_dax(false);
+        let pin = pgmap.pin(3)?;
+        check_eq!(seen(&sb, Which::All, 3)?.len(), 0);
+        let breaking = Breaking::evict(&file)?;
+        breaking.wait_evict_asleep()?;
+        for count in [1, 3, 8, 9] {
+            let all = seen(&sb, Which::All, count)?;
+            check_eq!(all.len(), 8);
+            check!(all.iter().all(|seen| seen.2.kind() == Kind::Zapped));
+        }
+        check_eq!(seen(&sb, Which::Marked(Mark::Busy), 2)?.len(), 1);
+        check!(waiters::pid_for(pgmap.pfn(3)).is_some());
+        drop(pin);
+        check_eq!(breaking.join()?, Ok(()));
+        check_eq!(seen(&sb, Which::All, 3)?.len(), 0);
+        check_eq!(waiters::pid_for(pgmap.pfn(3)), None);
+        Ok(())
+    }
+
+    #[test]
+    fn waiters_come_and_go() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let before = all_waiters()?.len();
+
+        waiters::during(What::Fault, Some(file.mapping()), 5, 77, || -> Result {
+            check_eq!(all_waiters()?.len(), before + 1);
+            waiters::during(What::Removal, None, 0, 78, || -> Result {
+                let all = all_waiters()?;
+                check_eq!(all.len(), before + 2);
+                let [.., outer, inner] = all.as_slice() else {
+                    return Err(EINVAL);
+                };
+                check!(outer.id < inner.id);
+                check_eq!((outer.what, outer.index, outer.pfn), (What::Fault, 5, 77));
+                check_eq!((outer.dev, outer.ino), file.mapping().id());
+                check_eq!((inner.what, inner.dev, inner.ino), (What::Removal, 0, 0));
+                check_eq!(outer.pid, inner.pid);
+                check!(outer.comm[0] != 0);
+                check_eq!(waiters::pid_for(78), Some(inner.pid));
+                Ok(())
+            })?;
+            check_eq!(waiters::pid_for(77), Some(kernel::current!().pid()));
+            check_eq!(waiters::pid_for(78), None);
+            Ok(())
+        })?;
+        check_eq!(all_waiters()?.len(), before);
+        // No eviction is among them, so that no mapping may be looked at.
+        check!(waiters::with_evicted(7, 0, |_| ()).is_none());
+        Ok(())
+    }
+
+    fn age(folio: &FolioRef) -> Option<u32> {
+        folio.zapped_ms(&FolioLock::new(folio.pfn()))
+    }
+
+    #[test]
+    fn a_zapped_folio_has_an_age() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            file.insert(0, 0, order)?;
+            let pin = pgmap.pin(0)?;
+            check_eq!(age(&pin), None);
+            check_eq!(file.break_now(pages(0, PMD - 1)), Err(ERESTARTSYS));
+            check!(age(&pin).is_some_and(|ms| ms < 10_000));
+            nap();
+            let mut later = age(&pin);
+            while later.is_some_and(|ms| ms < 20) {
+                nap();
+                later = age(&pin);
+            }
+            // Memory failure does not disturb it, and a new zap starts it anew.
+            check!(pin.hold(file.mapping(), 0));
+            check!(age(&pin) >= later);
+            pin.unhold();
+            check!(age(&pin) >= later);
+            file.insert(0, 0, order)?;
+            check_eq!(age(&pin), None);
+            drop(pin);
+            check_eq!(
+                file.break_with(Range::ALL, Data::Discard, crate::fsdax::OnBusy::Fail),
+                Ok(())
+            );
+        }
+        Ok(())
+    }
+}
