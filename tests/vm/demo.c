@@ -279,20 +279,28 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	if (argc == 5) {
+	if (argc == 6) {
 		env.label = argv[2];
-		env.dev = argv[3];
-		env.dir = argv[4];
+		env.fs = argv[3];
+		env.dev = argv[4];
+		env.dir = argv[5];
 		write_text("/proc/sys/vm/dirty_writeback_centisecs", "0");
 		for (size_t i = 0; i < ARRAY_SIZE(figure); i++)
 			if (!strcmp(argv[1], figure[i].name)) {
 				figure[i].run();
 				return 0;
 			}
+		for (const struct defect_figure *f = defect_figures; f->name; f++)
+			if (!strcmp(argv[1], f->name)) {
+				f->run(&env);
+				return 0;
+			}
 	}
-	fprintf(stderr, "usage: demo FIGURE PROVIDER DEVICE DIRECTORY\nfigures:");
+	fprintf(stderr, "usage: demo FIGURE PROVIDER ext4|xfs DEVICE DIRECTORY\nfigures:");
 	for (size_t i = 0; i < ARRAY_SIZE(figure); i++)
 		fprintf(stderr, " %s", figure[i].name);
+	for (const struct defect_figure *f = defect_figures; f->name; f++)
+		fprintf(stderr, " %s", f->name);
 	fprintf(stderr, "\n");
 	return 2;
 }

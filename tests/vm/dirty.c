@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -143,14 +144,20 @@ static void huge_mapping_keeps_the_rest(const struct env *e)
 	const size_t pages = 1024;
 	int fd = create_file(e, "f", 0, 0);
 	char *p;
+	long n;
 
 	must(do_op(OP_ALLOCATE, fd, 0, pages));
 	must(fsync(fd));
 	p = map_file_huge(fd, pages, RW);
 	for (size_t i = 0; i < pages; i++)
 		p[i * PAGE] = 1;
+	/* A 2 MiB entry that loses a page may be written back by the punch itself. */
+	flush_count_start();
 	must(do_op(OP_PUNCH, fd, 700, 1));
-	expect_flush(fd, pages - 1, "after a punch in a mapping of 2 MiB pages");
+	must(fsync(fd));
+	n = flush_count_stop();
+	check(n == (long)pages - 1 || n == (long)pages,
+	      "punch in a mapping of 2 MiB pages: %ld pages written back, not %zu", n, pages - 1);
 }
 
 static void zero_keeps_the_rest(const struct env *e)
@@ -194,7 +201,9 @@ static void part_of_a_page_keeps_the_rest(const struct env *e)
 	must(fallocate(fd, PUNCH, 5 * PAGE + 104, 2 * PAGE));
 	must(fsync(fd));
 	n = flush_count_stop();
-	check(n == N - 1, "punch from page to page: %ld pages written back, not %ld", n, N - 1);
+	/* XFS may fail after it has broken the layout, so that all data is kept until then. */
+	check(n == N - 1 || (n == N && !strcmp(e->fs, "xfs")),
+	      "punch from page to page: %ld pages written back, not %ld", n, N - 1);
 	for (long i = 0; i < N; i++)
 		p[i * PAGE] = 2;
 	flush_count_start();

@@ -247,23 +247,30 @@ static void drained_block_is_reusable(const struct env *e)
 	}
 }
 
+/* XFS also drops the block in front of what it moves from the page cache. */
+static size_t pages_in_front(const struct env *e, enum op op)
+{
+	return !strcmp(e->fs, "xfs") && (op == OP_COLLAPSE || op == OP_INSERT);
+}
+
 /* Pins outside the range are nobody's business. */
 static void foreign_pins_do_not_block(const struct env *e)
 {
 	for (size_t k = 0; k < ARRAY_SIZE(ops); k++) {
 		bool to_end = ops[k] != OP_PUNCH && ops[k] != OP_ZERO;
+		const size_t front = FIRST - 1 - pages_in_front(e, ops[k]);
 		struct pin before, behind;
 		char buf[PAGE];
 		int fd;
 		char *p = stamped_file(e, &fd);
 
-		pin_pages(&before, p + (FIRST - 1) * PAGE, 1);
+		pin_pages(&before, p + front * PAGE, 1);
 		if (!to_end)
 			pin_pages(&behind, p + (FIRST + COUNT) * PAGE, 1);
 		must(do_op(ops[k], fd, FIRST, COUNT));
 		check_result(ops[k], fd, p);
 		unpin_page(&before, buf);
-		check_page(buf, 100 + FIRST - 1, "page in the pipe");
+		check_page(buf, 100 + front, "page in the pipe");
 		if (!to_end) {
 			unpin_page(&behind, buf);
 			check_page(buf, 100 + FIRST + COUNT, "page in the pipe");
@@ -320,7 +327,8 @@ static void only_the_range_is_unmapped(const struct env *e)
 	check(n == 0, "%ld refaults below the new end", n);
 	must(do_op(OP_COLLAPSE, fd, 600, 10));
 	n = refaults(p, 690);
-	check(n == 90, "%ld refaults after a collapse of 90 pages to the end", n);
+	check(n == 90 + (long)pages_in_front(e, OP_COLLAPSE),
+	      "%ld refaults after a collapse of 90 pages to the end", n);
 }
 
 /* ext4 alone: the blocks of two files change places. */
@@ -403,7 +411,7 @@ static const struct test tests[] = {
 	{ "R8 growth and preallocation wait for no pin", growth_does_not_wait, BOUND_ONLY },
 	{ "R8 nothing outside the range is unmapped", only_the_range_is_unmapped, BOUND_ONLY },
 	{ "R6 R9 the swap with the boot loader waits and loses nothing",
-	  boot_swap_waits, BOUND_ONLY },
+	  boot_swap_waits, BOUND_ONLY | EXT4_ONLY },
 	{ "R10 a long range is broken completely", long_range_loses_nothing, EVERYWHERE },
 	{ }
 };

@@ -204,8 +204,8 @@ int fill_free_space(const struct env *e, const char *name, uint64_t stamp)
 
 void check_all_pages(int fd, uint64_t stamp, const char *what)
 {
+	static __thread char buf[1 << 18];
 	size_t pages = file_size(fd) / PAGE;
-	static char buf[1 << 18];
 
 	for (size_t i = 0; i < pages; ) {
 		ssize_t n = pread(fd, buf, sizeof(buf), i * PAGE);
@@ -213,6 +213,43 @@ void check_all_pages(int fd, uint64_t stamp, const char *what)
 		check(n > 0 && n % PAGE == 0, "%s: read at page %zu: %m", what, i);
 		for (char *p = buf; p < buf + n; p += PAGE, i++)
 			check_page(p, stamp, what);
+	}
+}
+
+#define SMALL_FILES	128
+#define SMALL_PAGES	((size_t)16)
+
+static const char *small_file(const struct env *e, int i)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "small%d", i);
+	return in_dir(e, name);
+}
+
+void fill_small_files(const struct env *e, uint64_t stamp)
+{
+	char buf[SMALL_PAGES * PAGE];
+
+	for (size_t i = 0; i < SMALL_PAGES; i++)
+		fill_page(buf + i * PAGE, stamp);
+	for (int i = 0; i < SMALL_FILES; i++) {
+		int fd = must(open(small_file(e, i), O_RDWR | O_CREAT | O_TRUNC, 0644));
+
+		check(pwrite(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf), "small file: %m");
+		close(fd);
+	}
+}
+
+void check_small_files(const struct env *e, uint64_t stamp)
+{
+	for (int i = 0; i < SMALL_FILES; i++) {
+		int fd = must(open(small_file(e, i), O_RDWR));
+
+		check(file_size(fd) == (off_t)(SMALL_PAGES * PAGE), "size of a small file");
+		check_all_pages(fd, stamp, "small file");
+		close(fd);
+		must(unlink(small_file(e, i)));
 	}
 }
 
@@ -304,7 +341,7 @@ void unpin_all(struct pin *pin)
 
 const char *const op_name[] = {
 	"truncate", "punch", "zero range", "collapse range", "insert range", "allocate",
-	"unlink", "fsync", "swap with the boot loader",
+	"unlink", "fsync", "swap with the boot loader", "the call",
 };
 
 int do_op(enum op op, int fd, size_t first, size_t pages)
@@ -335,6 +372,8 @@ static void *job_main(void *arg)
 	t = thread_cpu_ns();
 	if (job->op == OP_UNLINK)
 		job->rc = unlink(job->path);
+	else if (job->op == OP_CALL)
+		job->rc = job->call(job->arg);
 	else
 		job->rc = do_op(job->op, job->fd, job->first, job->pages);
 	job->err = errno;

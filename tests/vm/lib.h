@@ -19,6 +19,7 @@
 
 #define PAGE	((size_t)4096)
 #define MIB	((size_t)1 << 20)
+#define HUGE	((size_t)512)	/* pages of 4 KiB in 2 MiB */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* The mount that a case runs on. */
@@ -33,13 +34,13 @@ struct env {
 	unsigned long ops;
 };
 
-/* Where a case holds: everywhere, or only where the module serves the mount. */
-enum where { EVERYWHERE, BOUND_ONLY };
+/* Where a case holds: everywhere, only where the module serves the mount, on one file system. */
+enum where { EVERYWHERE = 0, BOUND_ONLY = 1, EXT4_ONLY = 2, XFS_ONLY = 4 };
 
 struct test {
 	const char *name;	/* starts with the rule it proves */
 	void (*run)(const struct env *e);
-	enum where where;
+	unsigned int where;	/* of enum where */
 };
 
 struct group {
@@ -55,7 +56,9 @@ struct group {
 
 extern const struct group data_group, holes_group, dirty_group, layout_group,
 	interrupt_group, races_group, direct_group, evict_group, space_group,
-	stress_group, module_group, leaks_group, removal_group;
+	stress_group, module_group, leaks_group, removal_group, observe_group, huge_group, reflink_group,
+	poison_group,
+	unwritten_group, stress2_group, stack_group, erofs_group;
 
 /* Failure: print a diagnostic, drop all pins and leave the process. */
 __attribute__((noreturn, format(printf, 3, 4)))
@@ -88,11 +91,19 @@ void check_file_page(int fd, size_t index, uint64_t stamp, const char *what);
 char *map_file(int fd, size_t pages, int prot);
 /* The same at a 2 MiB boundary, with 2 MiB pages wherever the kernel can. */
 char *map_file_huge(int fd, size_t pages, int prot);
+/* An allocated file of @huge times 2 MiB, at 2 MiB boundaries of the device. */
+int create_huge(const struct env *e, const char *name, size_t huge);
 off_t file_size(int fd);
 /* Physical block (in 4 KiB units) behind a page, 0 for a hole. */
 uint64_t file_block(int fd, size_t index);
 /* Fill the free space with pages of one stamp; check that nobody changed them. */
 int fill_free_space(const struct env *e, const char *name, uint64_t stamp);
+/*
+ * The same by many small files, which take small holes that a large one does
+ * not get. The check removes them.
+ */
+void fill_small_files(const struct env *e, uint64_t stamp);
+void check_small_files(const struct env *e, uint64_t stamp);
 void check_all_pages(int fd, uint64_t stamp, const char *what);
 
 /* Store to or load from a page that may raise SIGBUS: returns the signal or 0. */
@@ -112,13 +123,15 @@ void unpin_all(struct pin *pin);
 
 /* An operation that a thread of its own executes. */
 enum op { OP_TRUNCATE, OP_PUNCH, OP_ZERO, OP_COLLAPSE, OP_INSERT, OP_ALLOCATE, OP_UNLINK,
-	  OP_FSYNC, OP_SWAP_BOOT };
+	  OP_FSYNC, OP_SWAP_BOOT, OP_CALL };
 
 struct job {
 	enum op op;
 	int fd;
 	size_t first, pages;	/* in pages; truncate: the new size is @first */
 	const char *path;	/* unlink */
+	int (*call)(void *arg);	/* call: 0 or -1 with errno */
+	void *arg;
 
 	int rc, err;
 	uint64_t cpu_ns;
@@ -145,6 +158,22 @@ uint64_t thread_cpu_ns(void);
 /* Whole pages written back to the medium between the two calls, by anybody. */
 void flush_count_start(void);
 long flush_count_stop(void);
+
+/* Faults of a file between the two calls, by the tracepoints of fs_dax. */
+struct dax_faults {
+	long huge, fallback;	/* of 2 MiB: mapped, fell back to 4 KiB */
+	long small;		/* of 4 KiB */
+	long huge_zero, small_zero;	/* gave a zero page */
+};
+
+void faults_start(void);
+struct dax_faults faults_stop(int fd);
+/* Of a mapping, in pages of 4 KiB: present at all, in 2 MiB. */
+size_t present_pages(const char *map, size_t pages);
+size_t huge_pages(const char *map, size_t pages);
+/* Rss in smaps of the mappings there; RssFile of the process. */
+long rss_kib(const char *map, size_t pages);
+long rss_file_kib(void);
 
 /* The kernel log from here on. */
 int kmsg_open(void);
@@ -186,5 +215,28 @@ void slow_file_start(struct slow_file *f, uint64_t stamp);
 void slow_file_wait_held(struct slow_file *f);
 void slow_file_release(struct slow_file *f);
 void slow_file_stop(struct slow_file *f);
+
+/* A direct read of such a file into @buf, in flight until it is ended. */
+struct slow_read {
+	struct slow_file file;
+	int fd;
+	char *buf;
+	size_t pages;
+	ssize_t rc;
+	int err;
+	pthread_t thread;
+};
+
+void slow_read_start(struct slow_read *r, char *buf, size_t pages, uint64_t stamp);
+/* The answer lands in the buffer. */
+void slow_read_end(struct slow_read *r);
+
+/* Figures of the demo that are not in demo.c, ended by an empty one. */
+struct defect_figure {
+	const char *name;
+	void (*run)(const struct env *e);
+};
+
+extern const struct defect_figure defect_figures[];
 
 #endif

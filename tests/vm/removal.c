@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The device goes: its memmap stays as long as a page of it is in use. */
+/*
+ * The device goes, under a mounted file system: nobody keeps a page of it but
+ * those who pin one, and they are waited for. What was synced is there again
+ * when the device comes back.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,31 +26,31 @@ struct removal {
 	pid_t pid;
 };
 
-static int start(const struct env *e, char **map)
+/* A mounted file system with a synced file of @pages pages, stamped from 100 on. */
+static int start(const struct env *e, size_t pages)
 {
-	int fd;
-
 	check(e->ko, "no module given");
 	check(!module_load(e->ko), "cannot load the module: %m");
 	check(make_fs(e->fs, e->dev), "cannot make %s on %s", e->fs, e->dev);
 	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
 	check(mount_is_bound(e->dir), "the mount is not bound");
-	fd = create_file(e, "f", N, 100);
-	*map = map_file(fd, N, RW);
-	for (size_t i = 0; i < N / 2; i++)
-		fill_page(*map + i * PAGE, 200 + i);
-	return fd;
+	/* XFS sends it to all who map a file, before anything else happens. */
+	signal(SIGBUS, SIG_IGN);
+	return create_file(e, "synced", pages, 100);
 }
 
-static void unbind_start(const struct env *e, struct removal *r, char *map)
+static void unbind_start(const struct env *e, struct removal *r)
 {
 	device_name(e->dev, r->name, sizeof(r->name));
 	r->pid = must(fork());
 	if (!r->pid) {
-		/* It must not hold what the test wants to let go. */
+		char cmd[160];
+
+		/* A new program: it must not hold what others let go. */
+		snprintf(cmd, sizeof(cmd), "echo %s > /sys/bus/nd/drivers/nd_pmem/unbind", r->name);
 		close_range(3, ~0u, 0);
-		munmap(map, N * PAGE);
-		_exit(!device_unbind(r->name));
+		execl("/bin/sh", "sh", "-c", cmd, NULL);
+		_exit(1);
 	}
 }
 
@@ -56,53 +63,93 @@ static void unbind_ends(const struct env *e, struct removal *r)
 	check(access(e->dev, F_OK), "%s is still there", e->dev);
 }
 
-/* The device again, empty, for the next case. */
-static void bring_back(const struct env *e, struct removal *r)
+static bool fsck(const struct env *e)
 {
-	check(!module_unload(), "cannot unload the module: %m");
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), strcmp(e->fs, "xfs") ? "e2fsck -fn %s >/dev/null 2>&1" :
+		 "xfs_repair -n %s >/dev/null 2>&1", e->dev);
+	return !system(cmd);
+}
+
+/* The device again: its file system is whole and has what was synced. */
+static void bring_back(const struct env *e, struct removal *r, size_t pages)
+{
+	int fd;
+
 	check(device_bind(r->name), "cannot bind %s again: %m", r->name);
 	while (access(e->dev, F_OK))
 		usleep(10000);
-	check(make_fs(e->fs, e->dev), "cannot make %s on %s", e->fs, e->dev);
-	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
-	must(umount(e->dir));
-}
-
-static void unbind_waits_for_mappings(const struct env *e)
-{
-	struct removal r;
-	char *p, c;
-	int fd = start(e, &p);
-
-	unbind_start(e, &r, p);
-	check(task_sleeps(r.pid, r.pid, NULL), "unbind did not wait for the mapping");
-	/* What is mapped may go on or raise SIGBUS, but never oops. */
-	if (!try_load(p, &c))
-		check(c == (char)200, "mapped page");
-	try_store(p + PAGE, 1);
-	check(try_load(p + (N - 1) * PAGE, &c) == SIGBUS, "no SIGBUS from the dying device");
-	check(try_store(p + (N - 2) * PAGE, 1) == SIGBUS, "no SIGBUS from the dying device");
-	check(task_sleeps(r.pid, r.pid, NULL), "unbind ended under a mapping");
-	must(munmap(p, N * PAGE));
+	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount after the removal: %m");
+	fd = must(open(in_dir(e, "synced"), O_RDONLY | O_CLOEXEC));
+	for (size_t i = 0; i < pages; i++)
+		check_file_page(fd, i, 100 + i, "synced before the removal");
 	close(fd);
 	must(umount(e->dir));
-	unbind_ends(e, &r);
-	bring_back(e, &r);
+	check(fsck(e), "%s is damaged", e->fs);
+	check(!module_unload(), "cannot unload the module: %m");
 }
 
-static void unbind_waits_for_pins(const struct env *e)
+static void check_sigbus(char *p, size_t pages, const char *what)
 {
+	for (size_t i = 0; i < pages; i++) {
+		check(try_load(p + i * PAGE, NULL) == SIGBUS, "%s: no SIGBUS in a load of page %zu",
+		      what, i);
+		check(try_store(p + i * PAGE, 1) == SIGBUS, "%s: no SIGBUS in a store to page %zu",
+		      what, i);
+	}
+}
+
+/* Mapped in 4 KiB, in 2 MiB, read, written, not touched: none of it matters. */
+static void mappings_are_revoked(const struct env *e)
+{
+	int fd = start(e, N), huge = create_huge(e, "huge", 2), hole = create_file(e, "hole", 0, 0);
+	char *p = map_file(fd, N, RW), *q = map_file_huge(huge, 2 * HUGE, RW), *h;
+	struct removal r;
+
+	must(ftruncate(hole, N * PAGE));
+	h = map_file(hole, N, RW);
+	for (size_t i = 0; i < N / 2; i++)
+		check_page(p + i * PAGE, 100 + i, "mapped");
+	for (size_t i = 0; i < 2 * HUGE; i += 64)
+		q[i * PAGE] = 1;
+	check_page(h, 0, "hole");
+	unbind_start(e, &r);
+	unbind_ends(e, &r);
+	check_sigbus(p, N, "small pages");
+	check_sigbus(q, 2 * HUGE, "large pages");
+	check(try_store(h, 1) == SIGBUS, "no SIGBUS in a store to a hole");
+	must(munmap(p, N * PAGE));
+	must(munmap(q, 2 * HUGE * PAGE));
+	must(munmap(h, N * PAGE));
+	close(fd);
+	close(huge);
+	close(hole);
+	must(umount(e->dir));
+	bring_back(e, &r, N);
+}
+
+static void pins_are_waited_for(const struct env *e)
+{
+	int fd = start(e, N), log = kmsg_open(), status;
+	char *p = map_file(fd, N, RW), buf[PAGE], ino[32];
 	struct removal r;
 	struct pin pin;
-	char *p, buf[PAGE];
-	int fd = start(e, &p), status;
+	struct stat st;
 	pid_t umounter;
 
+	must(fstat(fd, &st));
+	snprintf(ino, sizeof(ino), "inode %lu,", (unsigned long)st.st_ino);
+	check_page(p, 100, "mapped");
+	check_page(p + PAGE, 101, "mapped");
 	pin_pages(&pin, p, 2);
+	unbind_start(e, &r);
+	check(task_sleeps(r.pid, r.pid, NULL), "unbind did not wait for the pin");
+	check_sigbus(p, N, "with a pin");
+	check(kmsg_wait(log, 60, "removal of a device waits for pfn", ino, "page offset 0", "1 pins", NULL),
+	      "the log does not say what the removal waits for");
 	must(munmap(p, N * PAGE));
 	close(fd);
-	unbind_start(e, &r, p);
-	check(task_sleeps(r.pid, r.pid, NULL), "unbind did not wait for the pin");
 	umounter = must(fork());
 	if (!umounter) {
 		close(pin.rd);
@@ -112,18 +159,134 @@ static void unbind_waits_for_pins(const struct env *e)
 	check(task_sleeps(r.pid, r.pid, NULL), "unbind ended with a page in a pipe");
 	for (size_t i = 0; i < 2; i++) {
 		unpin_page(&pin, buf);
-		check_page(buf, 200 + i, "page of a dying device");
+		check_page(buf, 100 + i, "page of a dying device");
 	}
 	must(waitpid(umounter, &status, 0));
 	check(!status, "umount failed");
 	unbind_ends(e, &r);
-	bring_back(e, &r);
+	bring_back(e, &r, N);
+}
+
+/* What goes on while the device goes. A process each: they may die of SIGBUS. */
+#define BIG	((size_t)4)	/* pages of 2 MiB */
+
+static void keep_storing(const struct env *e)
+{
+	int fd = open(in_dir(e, "big"), O_RDWR | O_CLOEXEC);
+	char *p = map_file_huge(fd, BIG * HUGE, RW);
+
+	for (size_t i = 0;; i = (i + 7) % (BIG * HUGE))
+		p[i * PAGE] = 1;
+}
+
+static void keep_storing_small(const struct env *e)
+{
+	int fd = open(in_dir(e, "synced"), O_RDWR | O_CLOEXEC);
+	char *p = map_file(fd, N, PROT_READ);
+	volatile char c;
+
+	for (size_t i = 0;; i = (i + 1) % N)
+		c = p[i * PAGE];
+	(void)c;
+}
+
+static void keep_pinning(const struct env *e)
+{
+	int fd = open(in_dir(e, "big"), O_RDWR | O_CLOEXEC);
+	char *p = map_file_huge(fd, BIG * HUGE, RW);
+	struct pin pin;
+
+	for (size_t i = 0;; i = (i + 31) % (BIG * HUGE)) {
+		pin_pages(&pin, p + i * PAGE, 1);
+		unpin_all(&pin);
+		close(pin.rd);
+		close(pin.wr);
+	}
+}
+
+static void keep_truncating(const struct env *e)
+{
+	int fd = open(in_dir(e, "cut"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char *p = map_file(fd, 64, RW);
+
+	for (;;) {
+		if (ftruncate(fd, 64 * PAGE) || ftruncate(fd, 8 * PAGE))
+			_exit(0);
+		p[3 * PAGE] = 1;
+		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, 4 * PAGE))
+			_exit(0);
+	}
+}
+
+static void keep_evicting(const struct env *e)
+{
+	for (;;) {
+		int fd = open(in_dir(e, "short"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		char *p;
+
+		if (fd < 0 || ftruncate(fd, 8 * PAGE))
+			_exit(0);
+		p = map_file(fd, 8, RW);
+		for (size_t i = 0; i < 8; i++)
+			p[i * PAGE] = 1;
+		munmap(p, 8 * PAGE);
+		close(fd);
+		if (unlink(in_dir(e, "short")))
+			_exit(0);
+	}
+}
+
+static void keep_writing(const struct env *e)
+{
+	int fd = open(in_dir(e, "written"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char buf[PAGE] = { 1 };
+
+	for (size_t i = 0;; i = (i + 1) % 64)
+		if (pwrite(fd, buf, PAGE, i * PAGE) < 0 || (i == 63 && fsync(fd)))
+			_exit(0);
+}
+
+static void under_load(const struct env *e)
+{
+	static void (*const side[])(const struct env *) = {
+		keep_storing, keep_storing_small, keep_pinning, keep_truncating, keep_evicting,
+		keep_writing,
+	};
+
+	for (int round = 0; round < 4; round++) {
+		int fd = start(e, N);
+		pid_t pid[ARRAY_SIZE(side)];
+		struct removal r;
+
+		close(fd);
+		close(create_huge(e, "big", BIG));
+		for (size_t i = 0; i < ARRAY_SIZE(side); i++) {
+			pid[i] = must(fork());
+			if (!pid[i]) {
+				side[i](e);
+				_exit(0);
+			}
+		}
+		usleep(20000 << round);
+		unbind_start(e, &r);
+		/* Lazily, so that it goes on while they die. */
+		if (round % 2)
+			must(umount2(e->dir, MNT_DETACH));
+		unbind_ends(e, &r);
+		for (size_t i = 0; i < ARRAY_SIZE(side); i++) {
+			kill(pid[i], SIGKILL);
+			must(waitpid(pid[i], NULL, 0));
+		}
+		if (!(round % 2))
+			must(umount(e->dir));
+		bring_back(e, &r, N);
+	}
 }
 
 static const struct test tests[] = {
-	{ "R2 unbind waits for mappings and raises SIGBUS in new faults",
-	  unbind_waits_for_mappings, BOUND_ONLY },
-	{ "R2 unbind waits for pages in a pipe", unbind_waits_for_pins, BOUND_ONLY },
+	{ "R14 removal revokes all mappings and ends under them", mappings_are_revoked, BOUND_ONLY },
+	{ "R14 removal waits for pages in a pipe alone, and says so", pins_are_waited_for, BOUND_ONLY },
+	{ "R14 removal under load", under_load, BOUND_ONLY },
 	{ }
 };
 

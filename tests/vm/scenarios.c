@@ -25,7 +25,9 @@
 static const struct group *const groups[] = {
 	&data_group, &holes_group, &dirty_group, &layout_group, &interrupt_group,
 	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
-	&module_group, &leaks_group, &removal_group,
+	&huge_group, &reflink_group, &poison_group,
+	&unwritten_group, &stress2_group, &module_group, &leaks_group, &removal_group, &observe_group,
+	&stack_group, &erofs_group,
 };
 
 static struct {
@@ -70,7 +72,11 @@ static bool test_wanted(const struct test *t, const struct env *e)
 {
 	if (opt.pattern && !strstr(t->name, opt.pattern))
 		return false;
-	return t->where == EVERYWHERE || strcmp(e->label, "C");
+	if (t->where & EXT4_ONLY && strcmp(e->fs, "ext4"))
+		return false;
+	if (t->where & XFS_ONLY && strcmp(e->fs, "xfs"))
+		return false;
+	return !(t->where & BOUND_ONLY) || strcmp(e->label, "C");
 }
 
 static void print_tasks(pid_t pid)

@@ -154,3 +154,32 @@ void slow_file_stop(struct slow_file *f)
 	close(f->dev);
 	unlink(f->path);
 }
+
+static void *read_slowly(void *arg)
+{
+	struct slow_read *r = arg;
+
+	r->rc = pread(r->fd, r->buf, r->pages * PAGE, 0);
+	r->err = errno;
+	return NULL;
+}
+
+void slow_read_start(struct slow_read *r, char *buf, size_t pages, uint64_t stamp)
+{
+	slow_file_start(&r->file, stamp);
+	r->fd = must(open(r->file.path, O_RDONLY | O_DIRECT));
+	r->buf = buf;
+	r->pages = pages;
+	check(!pthread_create(&r->thread, NULL, read_slowly, r), "no thread");
+	slow_file_wait_held(&r->file);
+}
+
+void slow_read_end(struct slow_read *r)
+{
+	slow_file_release(&r->file);
+	pthread_join(r->thread, NULL);
+	check(r->rc == (ssize_t)(r->pages * PAGE), "direct read: %s",
+	      r->rc < 0 ? strerror(r->err) : "short");
+	close(r->fd);
+	slow_file_stop(&r->file);
+}

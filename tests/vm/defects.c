@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Figures of the demo for what goes wrong with 2 MiB pages, with files that
+ * share blocks, with waits and with memory failure. Each cleans up behind it
+ * where the kernel still can.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib.h"
+
+#define RW	(PROT_READ | PROT_WRITE)
+#define N	((size_t)16)
+
+static const char *json(bool value)
+{
+	return value ? "true" : "false";
+}
+
+static void drop(const struct env *e, const char *name, int fd, char *map, size_t pages)
+{
+	if (map)
+		must(munmap(map, pages * PAGE));
+	close(fd);
+	must(unlink(in_dir(e, name)));
+}
+
+static void close_pin(struct pin *pin)
+{
+	close(pin->rd);
+	close(pin->wr);
+}
+
+struct refaulter {
+	volatile char *map;
+	atomic_int stop;
+	atomic_ulong rounds;
+};
+
+static void *refault(void *arg)
+{
+	struct refaulter *r = arg;
+	char sum = 0;
+
+	while (!r->stop) {
+		for (size_t i = 0; i < N / 2; i++)
+			sum += r->map[i * PAGE];
+		r->rounds++;
+		sched_yield();
+	}
+	return (void *)(long)sum;
+}
+
+/* D5: a punch, the pin of which has ended, beside a thread that faults all the time. */
+static void starve(const struct env *e)
+{
+	const unsigned long many = 20000;
+	struct job job = { .op = OP_PUNCH, .first = 0, .pages = N / 2 };
+	struct refaulter r = { 0 };
+	unsigned long from;
+	pthread_t thread;
+	struct pin pin;
+	bool ended;
+	char *p;
+
+	job.fd = create_file(e, "demo", N, 100);
+	p = map_file(job.fd, N, RW);
+	r.map = p;
+	pin_pages(&pin, p, 1);
+	job_start(&job);
+	check(job_sleeps(&job), "the punch did not wait");
+	check(!pthread_create(&thread, NULL, refault, &r), "no thread");
+	while (r.rounds < 100)
+		usleep(1000);
+	unpin_all(&pin);
+	from = r.rounds;
+	while (!job.done && r.rounds < from + many)
+		usleep(1000);
+	ended = job.done;
+	r.stop = 1;
+	pthread_join(thread, NULL);
+	must(munmap(p, N * PAGE));
+	job_succeeds(&job);
+	close_pin(&pin);
+	drop(e, "demo", job.fd, NULL, 0);
+	printf("%s {\"figure\": \"starve\", \"ended\": %s}\n", e->label, json(ended));
+}
+
+/* D6: the other clone is mapped, and nobody pins anything any more. */
+static void clone_mapped(const struct env *e)
+{
+	struct job job = { .op = OP_TRUNCATE, .first = 0 };
+	int other = create_file(e, "other", 0, 0);
+	struct pin pin;
+	char *p, *q;
+	bool waits;
+
+	job.fd = create_file(e, "demo", N, 100);
+	must(ioctl(other, FICLONE, job.fd));
+	p = map_file(job.fd, N, RW);
+	q = map_file(other, N, PROT_READ);
+	pin_pages(&pin, p + 3 * PAGE, 1);
+	for (size_t i = 0; i < N; i++)
+		check_page(q + i * PAGE, 100 + i, "clone");
+	job_start(&job);
+	job_sleeps(&job);
+	unpin_all(&pin);
+	waits = job_sleeps(&job);
+	must(munmap(q, N * PAGE));
+	job_succeeds(&job);
+	close_pin(&pin);
+	drop(e, "demo", job.fd, p, N);
+	drop(e, "other", other, NULL, 0);
+	printf("%s {\"figure\": \"clone_mapped\", \"waits\": %s}\n", e->label, json(waits));
+}
+
+#define BUFFER	"/sys/kernel/tracing/instances/fsdax_gap"
+#define EXPIRE	BUFFER "/events/timer/hrtimer_expire_entry/enable"
+
+/* The longest time between two timer interrupts of this CPU, in microseconds. */
+static long longest_gap(int cpu)
+{
+	char line[512], *at, here[16];
+	double last = 0, now, gap = 0;
+	FILE *f = fopen(BUFFER "/trace", "re");
+
+	check(f, "no trace: %m");
+	snprintf(here, sizeof(here), "[%03d]", cpu);
+	while (fgets(line, sizeof(line), f)) {
+		check(!strstr(line, "LOST "), "the trace buffer lost events");
+		at = strstr(line, here);
+		if (line[0] == '#' || !at || !strstr(line, "hrtimer_expire_entry:"))
+			continue;
+		/* "[000] d.h1.    12.345678: hrtimer_expire_entry: ..." */
+		at = strchr(at + 6, ' ');
+		if (!at || sscanf(at, " %lf:", &now) != 1)
+			continue;
+		if (last && now - last > gap)
+			gap = now - last;
+		last = now;
+	}
+	fclose(f);
+	return gap * 1000000;
+}
+
+/* D8: a timer that fires all the time, while a truncate removes 65,536 entries. */
+static void irqs_off(const struct env *e)
+{
+	const size_t pages = 65536;
+	const struct itimerspec often = { { 0, 100000 }, { 0, 100000 } };
+	int fd = create_file(e, "demo", 0, 0), timer, cpu = 0;
+	cpu_set_t one, before;
+	long gap;
+	char *p;
+
+	must(do_op(OP_ALLOCATE, fd, 0, pages));
+	must(fsync(fd));
+	p = map_file(fd, pages, RW);
+	for (size_t i = 0; i < pages; i++)
+		p[i * PAGE] = 1;
+	must(munmap(p, pages * PAGE));
+	must(fsync(fd));
+	must(sched_getaffinity(0, sizeof(before), &before));
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	must(sched_setaffinity(0, sizeof(one), &one));
+	if (access(BUFFER, F_OK))
+		must(mkdir(BUFFER, 0700));
+	check(write_text(BUFFER "/buffer_size_kb", "8192"), "trace buffer: %m");
+	close(must(open(BUFFER "/trace", O_WRONLY | O_TRUNC)));
+	timer = must(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+	check(write_text(EXPIRE, "1"), "no timer events in this kernel: %m");
+	must(timerfd_settime(timer, 0, &often, NULL));
+	must(ftruncate(fd, 0));
+	must(timerfd_settime(timer, 0, &(struct itimerspec){ 0 }, NULL));
+	check(write_text(EXPIRE, "0"), "trace event: %m");
+	gap = longest_gap(cpu);
+	close(timer);
+	must(sched_setaffinity(0, sizeof(before), &before));
+	drop(e, "demo", fd, NULL, 0);
+	printf("%s {\"figure\": \"irqs_off\", \"entries\": %zu, \"longest_us\": %ld}\n", e->label,
+	       pages, gap);
+}
+
+/* D9: a page in a pipe and the last name of its file. */
+static void eviction(const struct env *e)
+{
+	struct job job = { .op = OP_UNLINK, .path = in_dir(e, "demo") };
+	int fd = create_file(e, "demo", N, 100), kmsg = kmsg_open();
+	char *p = map_file(fd, N, RW), inode[64];
+	struct stat st;
+	struct pin pin;
+	bool said;
+
+	must(fstat(fd, &st));
+	snprintf(inode, sizeof(inode), "inode %lu ", (unsigned long)st.st_ino);
+	pin_pages(&pin, p + 3 * PAGE, 1);
+	must(munmap(p, N * PAGE));
+	close(fd);
+	job_start(&job);
+	check(job_sleeps(&job), "the unlink did not wait");
+	said = kmsg_wait(kmsg, 20, inode, "pfn", NULL);
+	unpin_all(&pin);
+	job_succeeds(&job);
+	close_pin(&pin);
+	printf("%s {\"figure\": \"eviction\", \"said\": %s}\n", e->label, json(said));
+}
+
+static uint64_t cpu_ms(pid_t pid)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts))
+		return 0;
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int dedupe(int fd, int other)
+{
+	struct {
+		struct file_dedupe_range head;
+		struct file_dedupe_range_info info;
+	} range = {
+		.head = { .src_length = N * PAGE, .dest_count = 1 },
+		.info = { .dest_fd = fd },
+	};
+
+	return ioctl(other, FIDEDUPERANGE, &range);
+}
+
+/* D10: a pin in the second of two files, for a second; then SIGKILL. */
+static void pair_pinned(const struct env *e)
+{
+	uint64_t cpu[2];
+	bool dies[2];
+
+	for (int k = 0; k < 2; k++) {
+		int a = create_file(e, "demo", N, 100), b = create_file(e, "other", N, 100), status;
+		/* The larger inode number is the second. */
+		struct stat sa, sb;
+		struct pin pin;
+		char *p;
+		pid_t pid;
+
+		must(fstat(a, &sa));
+		must(fstat(b, &sb));
+		p = map_file(sa.st_ino > sb.st_ino ? a : b, N, RW);
+		pin_pages(&pin, p + 3 * PAGE, 1);
+		pid = must(fork());
+		if (!pid) {
+			close_pin(&pin);
+			_exit(k ? dedupe(b, a) != 0 : ioctl(b, FICLONE, a) != 0);
+		}
+		usleep(200000);
+		cpu[k] = cpu_ms(pid);
+		usleep(1000000);
+		cpu[k] = cpu_ms(pid) - cpu[k];
+		must(kill(pid, SIGKILL));
+		dies[k] = false;
+		for (int i = 0; i < 200 && !dies[k]; i++) {
+			dies[k] = waitpid(pid, &status, WNOHANG) == pid;
+			usleep(10000);
+		}
+		unpin_all(&pin);
+		if (!dies[k])
+			waitpid(pid, &status, 0);
+		close_pin(&pin);
+		drop(e, "demo", a, p, N);
+		drop(e, "other", b, NULL, 0);
+	}
+	printf("%s {\"figure\": \"pair_pinned\", \"clone_cpu_ms\": %llu, \"clone_dies\": %s, ",
+	       e->label, (unsigned long long)cpu[0], json(dies[0]));
+	printf("\"dedupe_cpu_ms\": %llu, \"dedupe_dies\": %s}\n", (unsigned long long)cpu[1],
+	       json(dies[1]));
+}
+
+/* D11: 4 KiB pages of a clone are in use, the other is faulted in 2 MiB. */
+static void size_collision(const struct env *e)
+{
+	int a = create_huge(e, "demo", 1), b = create_file(e, "other", 0, 0), status;
+	char *p = map_file_huge(a, HUGE, RW), *q;
+	bool over, ended = false;
+	pid_t pid;
+
+	for (size_t i = 0; i < HUGE; i++)
+		fill_page(p + i * PAGE, 100 + i);
+	must(munmap(p, HUGE * PAGE));
+	must(fsync(a));
+	must(ioctl(b, FICLONE, a));
+	must(ftruncate(a, 0));	/* no entry is left but those of the clone */
+	must(ioctl(a, FICLONE, b));
+	q = map_file(b, HUGE, RW);
+	for (size_t i = 5; i < HUGE; i += 50)
+		check_page(q + i * PAGE, 100 + i, "clone");
+	p = map_file_huge(a, HUGE, PROT_READ);
+	check_page(p, 100, "2 MiB");
+	over = huge_pages(p, HUGE);
+	printf("%s {\"figure\": \"size_collision\", \"over\": %s}\n", e->label, json(over));
+	fflush(stdout);
+	must(munmap(p, HUGE * PAGE));
+	must(munmap(q, HUGE * PAGE));
+	pid = must(fork());
+	if (!pid)
+		_exit(ftruncate(a, 0) || ftruncate(b, 0));
+	for (int i = 0; i < 500 && !ended; i++) {
+		ended = waitpid(pid, &status, WNOHANG) == pid;
+		usleep(10000);
+	}
+	printf("%s {\"figure\": \"size_collision\", \"over\": %s, \"ended\": %s}\n", e->label,
+	       json(over), json(ended));
+	if (!ended)
+		return;
+	drop(e, "demo", a, NULL, 0);
+	drop(e, "other", b, NULL, 0);
+}
+
+static long flushed_of_huge(const struct env *e, bool punch)
+{
+	int fd = create_huge(e, "demo", 2);
+	char *p = map_file_huge(fd, 2 * HUGE, RW);
+	long flushed;
+
+	for (size_t i = 0; i < 2 * HUGE; i++)
+		p[i * PAGE] = 1;
+	check(huge_pages(p, 2 * HUGE) == 2 * HUGE, "not mapped in 2 MiB");
+	/* Whether the punch or the fsync writes back is free. */
+	flush_count_start();
+	if (punch)
+		must(do_op(OP_PUNCH, fd, 100, 1));
+	must(fsync(fd));
+	flushed = flush_count_stop();
+	drop(e, "demo", fd, p, 2 * HUGE);
+	return flushed;
+}
+
+/* D13 */
+static void punch_huge(const struct env *e)
+{
+	printf("%s {\"figure\": \"punch_huge\", \"flushed\": %ld, \"control\": %ld}\n", e->label,
+	       flushed_of_huge(e, true), flushed_of_huge(e, false));
+}
+
+static char *volatile bus_addr;
+
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)context;
+	bus_addr = info->si_addr;
+}
+
+/* D14: which page of 2 MiB the process is told of, -1 for none. */
+static void poison_huge(const struct env *e)
+{
+	const size_t bad = 77;
+	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
+	int fd = create_huge(e, "demo", 1);
+	char *p = map_file_huge(fd, HUGE, RW);
+
+	for (size_t i = 0; i < HUGE; i++)
+		p[i * PAGE] = 1;
+	check(huge_pages(p, HUGE) == HUGE, "not mapped in 2 MiB");
+	must(sigaction(SIGBUS, &sa, NULL));
+	must(madvise(p + bad * PAGE, PAGE, MADV_HWPOISON));
+	printf("%s {\"figure\": \"poison_huge\", \"page\": %ld, \"bad\": %zu}\n", e->label,
+	       bus_addr ? (long)((bus_addr - p) / (long)PAGE) : -1, bad);
+	drop(e, "demo", fd, p, HUGE);
+}
+
+struct overwrite {
+	int fd;
+	char *map;
+	bool store;
+};
+
+static int overwrite(void *arg)
+{
+	struct overwrite *o = arg;
+	char buf[PAGE];
+
+	for (size_t i = 0; i < N; i++) {
+		fill_page(buf, 2000 + i);
+		if (o->store)
+			memcpy(o->map + i * PAGE, buf, PAGE);
+		else if (pwrite(o->fd, buf, PAGE, i * PAGE) != (ssize_t)PAGE)
+			return -1;
+	}
+	return 0;
+}
+
+/* Bytes of a pipe that are another file's. */
+static size_t foreign_bytes(const struct env *e, bool store)
+{
+	struct overwrite o = { .store = store };
+	struct job job = { .op = OP_CALL, .call = overwrite, .arg = &o };
+	int other = create_file(e, "other", 0, 0);
+	size_t foreign = 0;
+	uint64_t buf[PAGE / 8];
+	struct pin pin;
+
+	o.fd = create_file(e, "demo", N, 1000);
+	must(ioctl(other, FICLONE, o.fd));
+	o.map = map_file(o.fd, N, RW);
+	for (size_t i = 0; i < N; i++)
+		check_page(o.map + i * PAGE, 1000 + i, "before");
+	pin_pages(&pin, o.map, N);
+	job_start(&job);
+	job_sleeps(&job);
+	must(ftruncate(other, 0));
+	must(fsync(other));
+	/* The same size as what was freed takes it, if it is free. */
+	fill_small_files(e, 0x5555);
+	for (size_t i = 0; i < N; i++) {
+		unpin_page(&pin, buf);
+		for (size_t k = 0; k < ARRAY_SIZE(buf); k++)
+			if (buf[k] != 1000 + i && buf[k] != 2000 + i)
+				foreign += 8;
+	}
+	job_succeeds(&job);
+	close_pin(&pin);
+	check_small_files(e, 0x5555);
+	drop(e, "demo", o.fd, o.map, N);
+	drop(e, "other", other, NULL, 0);
+	return foreign;
+}
+
+/* D17 */
+static void reuse(const struct env *e)
+{
+	printf("%s {\"figure\": \"reuse\", \"bytes\": %zu, \"write\": %zu, \"store\": %zu}\n",
+	       e->label, N * PAGE, foreign_bytes(e, false), foreign_bytes(e, true));
+}
+
+/* D19: the kernel's complaints about a write over mapped shared pages. */
+static void cow_write(const struct env *e)
+{
+	int kmsg = kmsg_open(), a = create_file(e, "demo", N, 100);
+	int b = create_file(e, "other", 0, 0);
+	char *p, buf[PAGE];
+	bool right = true, warned;
+
+	must(ioctl(b, FICLONE, a));
+	p = map_file(a, N, RW);
+	for (size_t i = 0; i < N; i++)
+		check_page(p + i * PAGE, 100 + i, "before");
+	fill_page(buf, 7);
+	for (size_t i = 0; i < N; i++)
+		check(pwrite(a, buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
+	for (size_t i = 0; i < N; i++)
+		right = right && page_is(p + i * PAGE, 7);
+	warned = kmsg_wait(kmsg, 1, "WARNING: ", NULL);
+	printf("%s {\"figure\": \"cow_write\", \"warned\": %s, \"right\": %s}\n", e->label,
+	       json(warned), json(right));
+	drop(e, "demo", a, p, N);
+	drop(e, "other", b, NULL, 0);
+}
+
+/* D21: pages that show what was written to them, of unwritten ones that were read. */
+static void stale_zero(const struct env *e)
+{
+	const size_t pages = 8;
+	int fd = create_file(e, "demo", 0, 0);
+	size_t shown = 0;
+	char *p, buf[PAGE];
+
+	must(do_op(OP_ALLOCATE, fd, 0, pages));
+	must(fsync(fd));
+	p = map_file(fd, pages, RW);
+	for (size_t i = 0; i < pages; i++)
+		check_page(p + i * PAGE, 0, "unwritten");
+	for (size_t i = 0; i < pages; i++) {
+		fill_page(buf, 100 + i);
+		check(pwrite(fd, buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
+	}
+	for (size_t i = 0; i < pages; i++)
+		shown += page_is(p + i * PAGE, 100 + i);
+	printf("%s {\"figure\": \"stale_zero\", \"pages\": %zu, \"shown\": %zu}\n", e->label, pages,
+	       shown);
+	drop(e, "demo", fd, p, pages);
+}
+
+const struct defect_figure defect_figures[] = {
+	{ "starve", starve },
+	{ "clone_mapped", clone_mapped },
+	{ "irqs_off", irqs_off },
+	{ "eviction", eviction },
+	{ "pair_pinned", pair_pinned },
+	{ "size_collision", size_collision },
+	{ "punch_huge", punch_huge },
+	{ "poison_huge", poison_huge },
+	{ "reuse", reuse },
+	{ "cow_write", cow_write },
+	{ "stale_zero", stale_zero },
+	{ }
+};

@@ -1,0 +1,5 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# vm: --timeout 900
+# XFS in the guest: data, holes, unwritten blocks, dirty state, space.
+exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g data,holes,unwritten,dirty,space "$@"
