@@ -35,13 +35,14 @@ class Suite:
 
     name: str
     run: Callable[[], ktap.Report]
+    guest: bool = False  # boots a guest and builds nothing that others build at the same time
 
 
 def all_suites() -> list[Suite]:
     """Every suite, quick ones first."""
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
-    scenarios = [Suite(path.stem, partial(_scenario, path))
+    scenarios = [Suite(path.stem, partial(_scenario, path), guest=True)
                  for path in sorted(programs.SOURCES.glob("test_*")) if path.suffix in (".sh", ".py")]
     return [Suite("scripts", _scripts), *host, Suite("kunit", _kunit_built_in),
             Suite("kunit-module", _kunit_module), *scenarios]
