@@ -30,6 +30,10 @@ DEFAULT_SMP = 2
 # 128 MiB aligned, or the kernel refuses them as misaligned.
 _PMEM = ("512M!1G", "512M!1536M")
 _MIN_MEM_MIB = 2304
+# Beside the memory; room for struct pages on the device itself. Without the labels it must be a
+# multiple of 16 MiB.
+_NVDIMM_MIB = 640
+_NVDIMM_LABEL_MIB = 2
 KUNIT_BASE = 896 << 20
 KUNIT_SIZE = 128 << 20
 KUNIT_RANGE = f"memmap={KUNIT_SIZE:#x}${KUNIT_BASE:#x}"
@@ -55,6 +59,7 @@ class Guest:
     smp: int = DEFAULT_SMP
     mem: int = DEFAULT_MEM_MIB
     icount: bool = False
+    nvdimm: bool = False  # pmem as NVDIMMs, which ndctl makes namespaces on
     kvm: bool = False
     append: str = ""
     share: Path | None = None
@@ -131,6 +136,7 @@ class Guest:
             "FSDAX_RESULTS": str(self.results),
             "FSDAX_SHARE": str(self.share or ""),
             "FSDAX_KUNIT_ARGS": " ".join(KUNIT_ARGS),
+            "FSDAX_NVDIMM": "1" if self.nvdimm else "",
         }
         lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
         lines += [f"share {tag} {shlex.quote(str(inside))} {'rw' if writable else 'ro'}"
@@ -154,7 +160,9 @@ class Guest:
         binds = [Bind(self.image, image), Bind(console.parent, Path("/guest/log"), True)]
         binds += [Bind(host, Path("/guest") / tag, writable) for tag, host, writable in exports]
         line = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-                "-no-reboot", "-machine", "pc", "-m", f"{self.mem}M",
+                "-no-reboot", "-machine", f"pc,nvdimm={'on' if self.nvdimm else 'off'}",
+                "-m", f"{self.mem}M" + (f",slots=4,maxmem={self.mem + 4 * _NVDIMM_MIB}M"
+                                        if self.nvdimm else ""),
                 "-smp", str(1 if self.icount else self.smp),
                 "-chardev", f"file,id=console,path=/guest/log/{console.name}",
                 "-serial", "chardev:console",
@@ -168,6 +176,11 @@ class Guest:
             line += ["-accel", "tcg,thread=multi"]
         # Five-level page tables only cost time under TCG.
         line += ["-cpu", "host" if self.kvm else "max,la57=off"]
+        for number in range(len(_PMEM)) if self.nvdimm else ():
+            line += ["-object", f"memory-backend-ram,id=memory{number},"
+                     f"size={_NVDIMM_MIB + _NVDIMM_LABEL_MIB}M",
+                     "-device", f"nvdimm,id=nvdimm{number},memdev=memory{number},"
+                     f"label-size={_NVDIMM_LABEL_MIB}M"]
         for tag, _, writable in exports:
             line += ["-virtfs", f"local,path=/guest/{tag},mount_tag={tag},security_model=none,"
                      f"multidevs=remap,readonly={'off' if writable else 'on'}"]
@@ -178,7 +191,7 @@ class Guest:
         words = ["console=ttyS0", "panic=-1", "root=control", "rootfstype=9p", "rw", "init=/init",
                  "rootflags=trans=virtio,version=9p2000.L",
                  "kunit.enable=1", "kunit.autorun=1", KUNIT_RANGE,
-                 *(f"memmap={region}" for region in _PMEM),
+                 *(f"memmap={region}" for region in _PMEM if not self.nvdimm),
                  *(f"rust_fsdax.{argument}" for argument in KUNIT_ARGS)]
         return " ".join([*words, self.append]).strip()
 
