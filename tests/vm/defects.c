@@ -421,7 +421,9 @@ static size_t foreign_bytes(const struct env *e, bool store)
 		check_page(o.map + i * PAGE, 1000 + i, "before");
 	pin_pages(&pin, o.map, N);
 	job_start(&job);
-	job_sleeps(&job);
+	/* It ends, or waits: a store by trying again and again. */
+	for (int i = 0; i < 100 && !job.done; i++)
+		usleep(10000);
 	must(ftruncate(other, 0));
 	must(fsync(other));
 	/* The same size as what was freed takes it, if it is free. */
@@ -440,11 +442,24 @@ static size_t foreign_bytes(const struct env *e, bool store)
 	return foreign;
 }
 
+/* Whether a block is given out again at once is up to the file system: the worst of some. */
+static size_t worst_of(const struct env *e, bool store)
+{
+	size_t worst = 0;
+
+	for (int i = 0; i < 4; i++) {
+		size_t foreign = foreign_bytes(e, store);
+
+		worst = foreign > worst ? foreign : worst;
+	}
+	return worst;
+}
+
 /* D17 */
 static void reuse(const struct env *e)
 {
 	printf("%s {\"figure\": \"reuse\", \"bytes\": %zu, \"write\": %zu, \"store\": %zu}\n",
-	       e->label, N * PAGE, foreign_bytes(e, false), foreign_bytes(e, true));
+	       e->label, N * PAGE, worst_of(e, false), worst_of(e, true));
 }
 
 /* D19: the kernel's complaints about a write over mapped shared pages. */

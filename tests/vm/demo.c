@@ -240,6 +240,8 @@ static void removal(void)
 
 	close(create_file(&env, "demo", PAGES, 100));
 	device_name(env.dev, name, sizeof(name));
+	/* XFS sends it to all who map a file; what matters is what an access does. */
+	signal(SIGBUS, SIG_IGN);
 	user_start(&user);
 	check(!user_answers(&user), "no mapping");
 	unbinder = must(fork());
@@ -252,8 +254,7 @@ static void removal(void)
 
 	must(write(user.ask, "", 1));
 	answer = user_answers(&user);
-	waits = waits && task_sleeps(unbinder, unbinder, NULL);
-	if (waits) {
+	if (answer >= 0) {
 		must(write(user.ask, "", 1));
 		must(waitpid(user.pid, &status, 0));
 		must(umount(env.dir));

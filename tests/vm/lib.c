@@ -97,8 +97,8 @@ void check_page_at(const char *file, int line, const void *page,
 
 const char *in_dir(const struct env *e, const char *name)
 {
-	static char path[8][256];
-	static unsigned int next;
+	static __thread char path[8][256];
+	static __thread unsigned int next;
 	char *p = path[next++ % ARRAY_SIZE(path)];
 
 	snprintf(p, sizeof(path[0]), "%s/%s", e->dir, name);

@@ -21,10 +21,37 @@
 #define RW	(PROT_READ | PROT_WRITE)
 #define N	((size_t)16)
 
+/* Ways to take a device away and to bring it back: of its driver, and of ndctl. */
+enum how { UNBIND, NAMESPACE, REGION, HOWS };
+
+static const struct {
+	const char *name, *away, *back;
+} how_to[] = {
+	[UNBIND] = { "unbind", "echo %s > /sys/bus/nd/drivers/nd_pmem/unbind",
+		     "echo %s > /sys/bus/nd/drivers/nd_pmem/bind" },
+	[NAMESPACE] = { "disable-namespace", "ndctl disable-namespace -f namespace%c.0",
+			"ndctl enable-namespace namespace%c.0" },
+	[REGION] = { "disable-region", "ndctl disable-region region%c",
+		     "ndctl enable-region region%c" },
+};
+
 struct removal {
+	enum how how;
 	char name[64];
 	pid_t pid;
 };
+
+static void command(const struct env *e, const struct removal *r, bool back, char *cmd, size_t size)
+{
+	const char *format = back ? how_to[r->how].back : how_to[r->how].away;
+	size_t n;
+
+	if (r->how == UNBIND)
+		n = snprintf(cmd, size, format, r->name);
+	else
+		n = snprintf(cmd, size, format, e->dev[strlen(e->dev) - 1]);
+	snprintf(cmd + n, size - n, "%s", r->how == UNBIND ? "" : " >/dev/null 2>&1");
+}
 
 /* A mounted file system with a synced file of @pages pages, stamped from 100 on. */
 static int start(const struct env *e, size_t pages)
@@ -47,7 +74,7 @@ static void unbind_start(const struct env *e, struct removal *r)
 		char cmd[160];
 
 		/* A new program: it must not hold what others let go. */
-		snprintf(cmd, sizeof(cmd), "echo %s > /sys/bus/nd/drivers/nd_pmem/unbind", r->name);
+		command(e, r, false, cmd, sizeof(cmd));
 		close_range(3, ~0u, 0);
 		execl("/bin/sh", "sh", "-c", cmd, NULL);
 		_exit(1);
@@ -59,7 +86,7 @@ static void unbind_ends(const struct env *e, struct removal *r)
 	int status;
 
 	must(waitpid(r->pid, &status, 0));
-	check(!status, "the unbind failed");
+	check(!status, "%s failed", how_to[r->how].name);
 	check(access(e->dev, F_OK), "%s is still there", e->dev);
 }
 
@@ -75,9 +102,11 @@ static bool fsck(const struct env *e)
 /* The device again: its file system is whole and has what was synced. */
 static void bring_back(const struct env *e, struct removal *r, size_t pages)
 {
+	char cmd[160];
 	int fd;
 
-	check(device_bind(r->name), "cannot bind %s again: %m", r->name);
+	command(e, r, true, cmd, sizeof(cmd));
+	check(!system(cmd), "cannot bring %s back by '%s'", e->dev, cmd);
 	while (access(e->dev, F_OK))
 		usleep(10000);
 	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount after the removal: %m");
@@ -101,11 +130,11 @@ static void check_sigbus(char *p, size_t pages, const char *what)
 }
 
 /* Mapped in 4 KiB, in 2 MiB, read, written, not touched: none of it matters. */
-static void mappings_are_revoked(const struct env *e)
+static void revoked(const struct env *e, enum how how)
 {
 	int fd = start(e, N), huge = create_huge(e, "huge", 2), hole = create_file(e, "hole", 0, 0);
 	char *p = map_file(fd, N, RW), *q = map_file_huge(huge, 2 * HUGE, RW), *h;
-	struct removal r;
+	struct removal r = { .how = how };
 
 	must(ftruncate(hole, N * PAGE));
 	h = map_file(hole, N, RW);
@@ -129,11 +158,17 @@ static void mappings_are_revoked(const struct env *e)
 	bring_back(e, &r, N);
 }
 
+static void mappings_are_revoked(const struct env *e)
+{
+	for (enum how how = 0; how < HOWS; how++)
+		revoked(e, how);
+}
+
 static void pins_are_waited_for(const struct env *e)
 {
 	int fd = start(e, N), log = kmsg_open(), status;
 	char *p = map_file(fd, N, RW), buf[PAGE], ino[32];
-	struct removal r;
+	struct removal r = { .how = UNBIND };
 	struct pin pin;
 	struct stat st;
 	pid_t umounter;
@@ -256,7 +291,7 @@ static void under_load(const struct env *e)
 	for (int round = 0; round < 4; round++) {
 		int fd = start(e, N);
 		pid_t pid[ARRAY_SIZE(side)];
-		struct removal r;
+		struct removal r = { .how = round % HOWS };
 
 		close(fd);
 		close(create_huge(e, "big", BIG));
