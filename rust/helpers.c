@@ -167,6 +167,16 @@ bool rust_fsdax_mapping_empty(struct address_space *mapping)
 	return mapping_empty(mapping);
 }
 
+void rust_fsdax_lock_umount(struct super_block *sb)
+{
+	down_read(&sb->s_umount);
+}
+
+void rust_fsdax_unlock_umount(struct super_block *sb)
+{
+	up_read(&sb->s_umount);
+}
+
 void rust_fsdax_lock_inodes(struct super_block *sb)
 {
 	spin_lock(&sb->s_inode_list_lock);

@@ -43,6 +43,8 @@ bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
 /* files */
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
 bool rust_fsdax_mapping_empty(struct address_space *mapping);
+void rust_fsdax_lock_umount(struct super_block *sb);
+void rust_fsdax_unlock_umount(struct super_block *sb);
 void rust_fsdax_lock_inodes(struct super_block *sb);
 void rust_fsdax_unlock_inodes(struct super_block *sb);
 void rust_fsdax_cond_resched(void);

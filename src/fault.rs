@@ -404,8 +404,8 @@ fn serve(
     if !write && is_hole {
         return Served::Done(load_hole(vmf, order, locked));
     }
-    let shared = u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0
-        || locked.mapping().shares_blocks();
+    let shared =
+        u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0 || locked.mapping().shares_blocks();
     let replace = shared && write;
     if kind != bindings::IOMAP_MAPPED && !replace {
         kernel::warn_on!(true);
@@ -471,11 +471,7 @@ fn serve(
 /// Fills the page at `kaddr` with what the file has so far where `iter` is.
 ///
 /// Follows `dax_iomap_copy_around()` for a whole page.
-fn copy_page(
-    device: &DaxReadGuard,
-    iter: &bindings::iomap_iter,
-    kaddr: *mut c_void,
-) -> Result {
+fn copy_page(device: &DaxReadGuard, iter: &bindings::iomap_iter, kaddr: *mut c_void) -> Result {
     let source = match u32::from(iter.srcmap.type_) {
         bindings::IOMAP_MAPPED => Some(device.direct_access(&iter.srcmap, iter.pos, Order::Pte)?.1),
         // A hole: nothing is shared but the right to allocate a copy.

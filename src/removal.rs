@@ -156,6 +156,30 @@ fn for_each_superblock(mut f: impl FnMut(NonNull<bindings::super_block>)) {
     }
 }
 
+/// `s_umount`, taken for reading: nobody evicts all inodes of the superblock meanwhile, and finds
+/// one that we hold.
+struct Mounted(NonNull<bindings::super_block>);
+
+impl Mounted {
+    /// Waits for an umount that is under way, which lets go of all entries itself. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// `sb` stays until the guard is dropped.
+    unsafe fn lock(sb: NonNull<bindings::super_block>) -> Self {
+        // SAFETY: By the requirement of this function.
+        unsafe { bindings::rust_fsdax_lock_umount(sb.as_ptr()) };
+        Self(sb)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // SAFETY: Locked in `lock`.
+        unsafe { bindings::rust_fsdax_unlock_umount(self.0.as_ptr()) }
+    }
+}
+
 /// The list of inodes of a superblock, locked.
 pub(crate) struct Inodes(NonNull<bindings::super_block>);
 
@@ -216,11 +240,8 @@ impl Drop for Inodes {
 ///
 /// # Safety
 ///
-/// `sb` stays.
-pub(crate) unsafe fn for_each_file(
-    sb: NonNull<bindings::super_block>,
-    mut f: impl FnMut(Mapping<'_>),
-) {
+/// `sb` stays, and is not unmounted meanwhile.
+unsafe fn for_each_file(sb: NonNull<bindings::super_block>, mut f: impl FnMut(Mapping<'_>)) {
     let mut held: Option<NonNull<bindings::inode>> = None;
     let mut at = None;
 
@@ -271,6 +292,8 @@ pub(crate) fn pgmap_dying(pgmap: &Pgmap) {
     trace::removal_begin(pgmap);
     for_each_superblock(|sb| {
         // SAFETY: `for_each_superblock` keeps it.
+        let _mounted = unsafe { Mounted::lock(sb) };
+        // SAFETY: As above.
         unsafe {
             for_each_file(sb, |mapping| {
                 files += usize::from(fsdax::revoke(mapping, pgmap));

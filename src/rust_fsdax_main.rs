@@ -8,7 +8,7 @@
 //!
 //! Lock order, outermost first:
 //!
-//! 1. the mutex of a bound superblock ([`removal`])
+//! 1. the mutex of a bound superblock, then its `s_umount` ([`removal`])
 //! 2. the filesystem's lock that keeps faults out of a break (`invalidate_lock`)
 //! 3. `dax_read_lock()`
 //! 4. the lock of an entry ([`mapping::LockedEntry`])
