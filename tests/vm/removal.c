@@ -181,7 +181,8 @@ static void pins_are_waited_for(const struct env *e)
 	unbind_start(e, &r);
 	check(task_sleeps(r.pid, r.pid, NULL), "unbind did not wait for the pin");
 	check_sigbus(p, N, "with a pin");
-	check(kmsg_wait(log, 60, "removal of a device waits for pfn", ino, "page offset 0", "1 pins", NULL),
+	check(kmsg_wait(log, 60, "removal of a device waits for pfn", ino, "page offset 0", "1 pins",
+			NULL),
 	      "the log does not say what the removal waits for");
 	must(munmap(p, N * PAGE));
 	close(fd);
@@ -319,8 +320,10 @@ static void under_load(const struct env *e)
 }
 
 static const struct test tests[] = {
-	{ "R14 removal revokes all mappings and ends under them", mappings_are_revoked, BOUND_ONLY },
-	{ "R14 removal waits for pages in a pipe alone, and says so", pins_are_waited_for, BOUND_ONLY },
+	{ "R14 removal revokes all mappings and ends under them",
+	  mappings_are_revoked, BOUND_ONLY },
+	{ "R14 removal waits for pages in a pipe alone, and says so",
+	  pins_are_waited_for, BOUND_ONLY },
 	{ "R14 removal under load", under_load, BOUND_ONLY },
 	{ }
 };
