@@ -181,7 +181,7 @@ static void pins_are_waited_for(const struct env *e)
 	unbind_start(e, &r);
 	check(task_sleeps(r.pid, r.pid, NULL), "unbind did not wait for the pin");
 	check_sigbus(p, N, "with a pin");
-	check(kmsg_wait(log, 60, "removal of a device waits for pfn", ino, "page offset 0", "1 pins",
+	check(kmsg_wait(log, 60, "removal of a device waits", ino, "page offset 0", "1 pins",
 			NULL),
 	      "the log does not say what the removal waits for");
 	must(munmap(p, N * PAGE));
