@@ -5,6 +5,7 @@
  * when the device comes back.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,18 +22,19 @@
 #define RW	(PROT_READ | PROT_WRITE)
 #define N	((size_t)16)
 
-/* Ways to take a device away and to bring it back: of its driver, and of ndctl. */
-enum how { UNBIND, NAMESPACE, REGION, HOWS };
+/*
+ * Ways to take a device away and to bring it back: its driver, or the region that
+ * it is in. ndctl does the same, but not under a mounted file system.
+ */
+enum how { UNBIND, REGION, HOWS };
 
 static const struct {
 	const char *name, *away, *back;
 } how_to[] = {
-	[UNBIND] = { "unbind", "echo %s > /sys/bus/nd/drivers/nd_pmem/unbind",
+	[UNBIND] = { "unbind of the namespace", "echo %s > /sys/bus/nd/drivers/nd_pmem/unbind",
 		     "echo %s > /sys/bus/nd/drivers/nd_pmem/bind" },
-	[NAMESPACE] = { "disable-namespace", "ndctl disable-namespace -f namespace%c.0",
-			"ndctl enable-namespace namespace%c.0" },
-	[REGION] = { "disable-region", "ndctl disable-region region%c",
-		     "ndctl enable-region region%c" },
+	[REGION] = { "unbind of the region", "echo region%c > /sys/bus/nd/drivers/nd_region/unbind",
+		     "echo region%c > /sys/bus/nd/drivers/nd_region/bind" },
 };
 
 struct removal {
@@ -44,13 +46,11 @@ struct removal {
 static void command(const struct env *e, const struct removal *r, bool back, char *cmd, size_t size)
 {
 	const char *format = back ? how_to[r->how].back : how_to[r->how].away;
-	size_t n;
 
 	if (r->how == UNBIND)
-		n = snprintf(cmd, size, format, r->name);
+		snprintf(cmd, size, format, r->name);
 	else
-		n = snprintf(cmd, size, format, e->dev[strlen(e->dev) - 1]);
-	snprintf(cmd + n, size - n, "%s", r->how == UNBIND ? "" : " >/dev/null 2>&1");
+		snprintf(cmd, size, format, e->dev[strlen(e->dev) - 1]);
 }
 
 /* A mounted file system with a synced file of @pages pages, stamped from 100 on. */
@@ -107,9 +107,12 @@ static void bring_back(const struct env *e, struct removal *r, size_t pages)
 
 	command(e, r, true, cmd, sizeof(cmd));
 	check(!system(cmd), "cannot bring %s back by '%s'", e->dev, cmd);
-	while (access(e->dev, F_OK))
+	/* A region looks for its namespaces when it has time. */
+	while (mount_fs(e->fs, e->dev, e->dir, NULL)) {
+		check(errno == ENXIO || errno == ENOENT || errno == ENOTBLK,
+		      "mount after the removal: %m");
 		usleep(10000);
-	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount after the removal: %m");
+	}
 	fd = must(open(in_dir(e, "synced"), O_RDONLY | O_CLOEXEC));
 	for (size_t i = 0; i < pages; i++)
 		check_file_page(fd, i, 100 + i, "synced before the removal");

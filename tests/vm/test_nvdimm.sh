@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: GPL-2.0
 # vm: --nvdimm --timeout 900
 # ext4 on namespaces of NVDIMMs, whose struct pages are on the device.
-exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f ext4 -g data,dirty,layout,huge,removal "$@"
+exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f ext4 -g data,huge,removal "$@"

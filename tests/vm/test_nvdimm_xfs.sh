@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: GPL-2.0
 # vm: --nvdimm --timeout 900
 # XFS on namespaces of NVDIMMs, whose struct pages are on the device.
-exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f xfs -g data,dirty,reflink,huge,removal "$@"
+exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f xfs -g reflink,removal "$@"
