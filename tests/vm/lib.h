@@ -240,4 +240,14 @@ struct defect_figure {
 
 extern const struct defect_figure defect_figures[];
 
+/* Numbers that depend on the seed of a run, its round and who asks. */
+struct rng {
+	uint64_t state;
+};
+
+struct rng rng_of(unsigned long seed, unsigned int round, unsigned int who);
+uint64_t rnd(struct rng *r, uint64_t below);
+/* A block device over @file, open for direct I/O; it goes with the last one who has it open. */
+int open_loop_device(int file, bool read_only);
+
 #endif

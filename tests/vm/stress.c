@@ -18,13 +18,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/loop.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -64,29 +62,6 @@ static struct {
 		bool used[MAX_PINS];
 	} pipes;
 } w = { .pipes.lock = PTHREAD_MUTEX_INITIALIZER };
-
-struct rng {
-	uint64_t state;
-};
-
-static uint64_t rnd(struct rng *r, uint64_t below)
-{
-	r->state ^= r->state << 13;
-	r->state ^= r->state >> 7;
-	r->state ^= r->state << 17;
-	return (r->state >> 11) % below;
-}
-
-static struct rng rng_of(unsigned int who)
-{
-	struct rng r = {
-		(w.env->seed + 1) * 0x9e3779b97f4a7c15ull ^
-		(w.round + 1) * 0xbf58476d1ce4e5b9ull ^ (who + 1) * 0x94d049bb133111ebull
-	};
-
-	rnd(&r, 2);
-	return r;
-}
 
 static void put_chunks(void *to, uint64_t stamp, size_t chunks)
 {
@@ -247,7 +222,7 @@ static void drain_one(int slot)
 
 static void *drainer(void *arg)
 {
-	struct rng r = rng_of(100);
+	struct rng r = rng_of(w.env->seed, w.round, 100);
 
 	while (!w.stop) {
 		usleep(500 + rnd(&r, 4000));
@@ -281,7 +256,7 @@ static void *neighbour(void *arg)
 
 static void *pest(void *arg)
 {
-	struct rng r = rng_of(101);
+	struct rng r = rng_of(w.env->seed, w.round, 101);
 
 	while (!w.stop) {
 		usleep(2000 + rnd(&r, 8000));
@@ -403,7 +378,7 @@ static void step(struct rng *r, unsigned int who, uint64_t *serial)
 static void *worker(void *arg)
 {
 	unsigned int who = (long)arg;
-	struct rng r = rng_of(who);
+	struct rng r = rng_of(w.env->seed, w.round, who);
 	uint64_t serial = (uint64_t)w.round << 32;
 
 	for (unsigned long i = 0; i < w.ops; i++)
@@ -455,27 +430,16 @@ static void child_compares(void)
 /* A block device of 256 pages, each with its own stamp. */
 static int open_loop(void)
 {
-	struct loop_config config = { .fd = 0 };
-	int control, n, fd, file;
-	char path[32], buf[PAGE];
+	int fd, file = must(open("/tmp", O_TMPFILE | O_RDWR, 0600));
+	char buf[PAGE];
 
-	file = must(open("/tmp", O_TMPFILE | O_RDWR, 0600));
 	for (size_t i = 0; i < 256; i++) {
 		fill_page(buf, ((uint64_t)TAG_DEVICE << 56) + i);
 		check(write(file, buf, PAGE) == (ssize_t)PAGE, "write: %m");
 	}
-	control = must(open("/dev/loop-control", O_RDWR | O_CLOEXEC));
-	n = must(ioctl(control, LOOP_CTL_GET_FREE));
-	snprintf(path, sizeof(path), "/dev/loop%d", n);
-	fd = must(open(path, O_RDWR | O_CLOEXEC));
-	config.fd = file;
-	config.info.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_READ_ONLY;
-	must(ioctl(fd, LOOP_CONFIGURE, &config));
-	n = must(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
-	close(fd);
+	fd = open_loop_device(file, true);
 	close(file);
-	close(control);
-	return n;
+	return fd;
 }
 
 static char *map_as(int flags)
@@ -529,7 +493,7 @@ static void randomized(const struct env *e)
 	w.private_map = map_as(MAP_PRIVATE);
 	for (w.round = 0; w.round < ROUNDS; w.round++) {
 		run_round();
-		r = rng_of(200);
+		r = rng_of(w.env->seed, w.round, 200);
 		compare_all();
 		move_pages(&r);
 		child_compares();

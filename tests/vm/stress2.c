@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,29 +89,6 @@ static struct {
 		bool used[MAX_PINS];
 	} pipes;
 } s = { .pipes.lock = PTHREAD_MUTEX_INITIALIZER };
-
-struct rng {
-	uint64_t state;
-};
-
-static uint64_t rnd(struct rng *r, uint64_t below)
-{
-	r->state ^= r->state << 13;
-	r->state ^= r->state >> 7;
-	r->state ^= r->state << 17;
-	return (r->state >> 11) % below;
-}
-
-static struct rng rng_of(unsigned int who)
-{
-	struct rng r = {
-		(s.env->seed + 1) * 0x9e3779b97f4a7c15ull ^
-		(s.round + 1) * 0xbf58476d1ce4e5b9ull ^ (who + 1) * 0x94d049bb133111ebull
-	};
-
-	rnd(&r, 2);
-	return r;
-}
 
 static uint64_t new_stamp(uint64_t tag)
 {
@@ -307,7 +283,7 @@ static void drain_one(int slot)
 
 static void *drainer(void *arg)
 {
-	struct rng r = rng_of(100);
+	struct rng r = rng_of(s.env->seed, s.round, 100);
 
 	while (!s.stop) {
 		usleep(500 + rnd(&r, 4000));
@@ -322,7 +298,7 @@ static void *drainer(void *arg)
 static void *filler(void *arg)
 {
 	static char buf[64 * PAGE];
-	struct rng r = rng_of(102);
+	struct rng r = rng_of(s.env->seed, s.round, 102);
 
 	while (!s.stop) {
 		int fd = must(open(in_dir(s.env, "fill"), O_RDWR | O_CREAT | O_TRUNC, 0644));
@@ -356,7 +332,7 @@ static void *filler(void *arg)
 
 static void *pest(void *arg)
 {
-	struct rng r = rng_of(101);
+	struct rng r = rng_of(s.env->seed, s.round, 101);
 
 	while (!s.stop) {
 		usleep(3000 + rnd(&r, 10000));
@@ -367,7 +343,7 @@ static void *pest(void *arg)
 
 static void *syncer(void *arg)
 {
-	struct rng r = rng_of(103);
+	struct rng r = rng_of(s.env->seed, s.round, 103);
 
 	while (!s.stop) {
 		struct file *f = &s.file[rnd(&r, FILES)];
@@ -404,7 +380,7 @@ static void *late_main(void *arg)
 static void *late_reader(void *arg)
 {
 	struct late_read l = { .fd = must(open(s.slow.path, O_RDONLY | O_DIRECT | O_CLOEXEC)) };
-	struct rng r = rng_of(104);
+	struct rng r = rng_of(s.env->seed, s.round, 104);
 
 	while (!s.stop) {
 		struct file *f = &s.file[rnd(&r, FILES)];
@@ -777,7 +753,7 @@ static void whole_file(struct rng *r, struct file *f)
 static void *worker(void *arg)
 {
 	unsigned int who = (long)arg;
-	struct rng r = rng_of(who);
+	struct rng r = rng_of(s.env->seed, s.round, who);
 
 	for (unsigned long i = 0; i < s.ops; i++) {
 		struct file *f = &s.file[rnd(&r, FILES)];
@@ -795,22 +771,12 @@ static void *worker(void *arg)
 
 static int open_scratch(void)
 {
-	struct loop_config config = { .info.lo_flags = LO_FLAGS_AUTOCLEAR };
-	int control, n, fd, file = must(open("/tmp", O_TMPFILE | O_RDWR, 0600));
-	char path[32];
+	int fd, file = must(open("/tmp", O_TMPFILE | O_RDWR, 0600));
 
 	must(ftruncate(file, SCRATCH * PAGE));
-	control = must(open("/dev/loop-control", O_RDWR | O_CLOEXEC));
-	n = must(ioctl(control, LOOP_CTL_GET_FREE));
-	snprintf(path, sizeof(path), "/dev/loop%d", n);
-	fd = must(open(path, O_RDWR | O_CLOEXEC));
-	config.fd = file;
-	must(ioctl(fd, LOOP_CONFIGURE, &config));
-	n = must(open(path, O_RDWR | O_DIRECT | O_CLOEXEC));
-	close(fd);
+	fd = open_loop_device(file, false);
 	close(file);
-	close(control);
-	return n;
+	return fd;
 }
 
 static void nothing(int sig)
