@@ -335,12 +335,12 @@ pub(crate) unsafe fn iomap_fault(
             iter.status = unsafe { bindings::rust_fsdax_iomap_iter_advance(&mut iter, len) };
         }
     };
-    if pinned {
-        return wait_to_replace(locked);
-    }
     if !iomap_errp.is_null() {
         // SAFETY: By the requirements of this function.
         unsafe { *iomap_errp = error };
+    }
+    if pinned {
+        return wait_to_replace(locked);
     }
     if ret == 0 && error != 0 {
         ret = from_errno(Error::from_errno(error));

@@ -148,11 +148,8 @@ fn for_each_superblock(mut f: impl FnMut(NonNull<bindings::super_block>)) {
     // runs: mounting must not wait for that.
     for i in (0..count).rev() {
         let bound = BOUND.lock().get(i).cloned();
-        if let Some(bound) = bound {
-            if let Some(sb) = *bound.sb.lock() {
-                f(sb);
-            }
-        }
+        // One that was unbound meanwhile has no inodes.
+        let _ = bound.and_then(|bound| bound.with(&mut f));
     }
 }
 
@@ -252,15 +249,11 @@ unsafe fn for_each_file(sb: NonNull<bindings::super_block>, mut f: impl FnMut(Ma
         while let Some(inode) = inodes.next(at) {
             at = Some(inode);
             // SAFETY: An inode in the list is valid, and `igrab` refuses one that goes away.
-            unsafe {
-                let raw = inode.as_ptr();
-                if (*raw).i_flags & bindings::S_DAX != 0
-                    && !bindings::rust_fsdax_mapping_empty((*raw).i_mapping)
-                    && !bindings::igrab(raw).is_null()
-                {
-                    found = Some(inode);
-                    break;
-                }
+            if inodes.dax_file(inode).is_some()
+                && !unsafe { bindings::igrab(inode.as_ptr()) }.is_null()
+            {
+                found = Some(inode);
+                break;
             }
         }
         drop(inodes);
@@ -283,6 +276,9 @@ unsafe fn for_each_file(sb: NonNull<bindings::super_block>, mut f: impl FnMut(Ma
 
 /// Lets go of all folios of `pgmap`, which gives out no references for new ones any more, and
 /// waits for those who pin them.
+///
+/// An umount that waits for a pin is waited for first, and so is the eviction of an inode whose last
+/// reference turns out to be that of the search: both say in the log what they wait for.
 ///
 /// Process context, sleeps as long as pins last. Called by `memunmap_pages()`.
 pub(crate) fn pgmap_dying(pgmap: &Pgmap) {
@@ -350,8 +346,8 @@ fn say_pinned(folio: &FolioRef) {
 
     match association {
         Association::Owned { mapping, index, .. } => {
-            // SAFETY: The folio is in use, so that the entry that it is associated with stays,
-            // and with it the inode.
+            // SAFETY: Our reference keeps the folio busy, so that whoever removes the entry of the
+            // inode waits; and the pgmap is dying, so that no other file takes the folio over.
             let (dev, ino) = unsafe { Mapping::from_raw(mapping as *mut _) }.id();
             pr_warn!(
                 "removal of a device waits for pfn {:#x}: device {}:{}, inode {}, page offset {}: {} page table references, {} pins\n",
