@@ -56,70 +56,33 @@ pub(crate) mod fault {
         | FALLBACK;
 }
 
-/// Fields of `struct page`, whose unions have no names in the bindings.
-///
-/// Each function only computes an address: they are as safe as `&raw mut (*page).field`.
+/// Addresses of the fields of `struct page`, whose unions have no names in the bindings.
 pub(crate) mod page_field {
     use super::*;
+    use kernel::ptr::project;
 
-    /// # Safety
-    ///
-    /// `page` points into a memmap.
-    pub(crate) unsafe fn zone_device_data(page: *mut page) -> *mut *mut c_void {
-        // SAFETY: By the requirement of this function the field is in bounds.
-        unsafe { &raw mut (*page).__bindgen_anon_1.__bindgen_anon_4.zone_device_data }
+    pub(crate) fn zone_device_data(page: *mut page) -> *mut *mut c_void {
+        project!(mut page, .__bindgen_anon_1.__bindgen_anon_4.zone_device_data)
     }
 
-    /// # Safety
-    ///
-    /// `page` points into a memmap.
-    pub(crate) unsafe fn pgmap(page: *mut page) -> *mut *mut c_void {
-        // SAFETY: By the requirement of this function the field is in bounds.
-        unsafe {
-            &raw mut (*page)
-                .__bindgen_anon_1
-                .__bindgen_anon_4
-                ._unused_pgmap_compound_info
-        }
+    pub(crate) fn pgmap(page: *mut page) -> *mut *mut c_void {
+        project!(mut page, .__bindgen_anon_1.__bindgen_anon_4._unused_pgmap_compound_info)
     }
 
-    /// # Safety
-    ///
-    /// `page` points into a memmap.
-    pub(crate) unsafe fn mapping(page: *mut page) -> *mut *mut address_space {
-        // SAFETY: By the requirement of this function the field is in bounds.
-        unsafe { &raw mut (*page).__bindgen_anon_1.__bindgen_anon_1.mapping }
+    pub(crate) fn mapping(page: *mut page) -> *mut *mut address_space {
+        project!(mut page, .__bindgen_anon_1.__bindgen_anon_1.mapping)
     }
 
     /// `folio->index` and `folio->share` are one word.
-    ///
-    /// # Safety
-    ///
-    /// `page` points into a memmap.
-    pub(crate) unsafe fn index(page: *mut page) -> *mut usize {
-        // SAFETY: By the requirement of this function the field is in bounds.
-        unsafe {
-            &raw mut (*page)
-                .__bindgen_anon_1
-                .__bindgen_anon_1
-                .__bindgen_anon_2
-                .share
-        }
+    pub(crate) fn index(page: *mut page) -> *mut usize {
+        project!(mut page, .__bindgen_anon_1.__bindgen_anon_1.__bindgen_anon_2.share)
     }
 
-    /// # Safety
-    ///
-    /// `page` points into a memmap.
-    pub(crate) unsafe fn private(page: *mut page) -> *mut usize {
-        // SAFETY: By the requirement of this function the field is in bounds.
-        unsafe { &raw mut (*page).__bindgen_anon_1.__bindgen_anon_1.private }
+    pub(crate) fn private(page: *mut page) -> *mut usize {
+        project!(mut page, .__bindgen_anon_1.__bindgen_anon_1.private)
     }
 
-    /// # Safety
-    ///
-    /// `page` points into a memmap.
-    pub(crate) unsafe fn refcount(page: *mut page) -> *mut i32 {
-        // SAFETY: By the requirement of this function the field is in bounds.
-        unsafe { &raw mut (*page)._refcount.counter }
+    pub(crate) fn refcount(page: *mut page) -> *mut i32 {
+        project!(mut page, ._refcount.counter)
     }
 }

@@ -284,16 +284,20 @@ impl Contents for Mounts {
                 }
             }
             bound.with(|sb| {
-                // SAFETY: `with` keeps the superblock, whose type and name are constant.
-                let (dev, id, fs) = unsafe {
-                    let sb = sb.as_ptr();
-                    ((*sb).s_dev, &(*sb).s_id, (*sb).s_type)
-                };
+                let sb = sb.as_ptr();
+                // SAFETY: `with` keeps the superblock; this is constant.
+                let dev = unsafe { (*sb).s_dev };
+                // SAFETY: As above.
+                let id = unsafe { &(*sb).s_id };
+                // SAFETY: As above.
+                let fs = unsafe { (*sb).s_type };
                 let name: &[u8] = if fs.is_null() {
                     &[]
                 } else {
-                    // SAFETY: A file system has a name, and outlives its superblocks.
-                    unsafe { CStr::from_char_ptr((*fs).name) }.to_bytes()
+                    // SAFETY: A file system outlives its superblocks.
+                    let name = unsafe { (*fs).name };
+                    // SAFETY: A file system has a name, which is constant.
+                    unsafe { CStr::from_char_ptr(name) }.to_bytes()
                 };
                 seq_print!(
                     out.seq,

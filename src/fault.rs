@@ -14,7 +14,8 @@ use core::marker::PhantomData;
 use kernel::{
     error::to_result,
     ffi::c_void,
-    prelude::*, //
+    prelude::*,
+    ptr::project, //
 };
 
 use crate::{
@@ -70,8 +71,10 @@ impl<'a> Fault<'a> {
     }
 
     fn mapping(self) -> Mapping<'a> {
-        // SAFETY: By the type invariant.
-        unsafe { Mapping::from_raw((*self.file()).f_mapping) }
+        // SAFETY: By the type invariant the file is valid.
+        let mapping = unsafe { (*self.file()).f_mapping };
+        // SAFETY: By the type invariant it cannot be evicted during `'a`.
+        unsafe { Mapping::from_raw(mapping) }
     }
 
     fn index(self) -> usize {
@@ -94,11 +97,15 @@ impl<'a> Fault<'a> {
         order.align(self.index())
     }
 
-    /// Whether the file is going to be written, rather than a private copy.
-    fn is_write(self) -> bool {
+    fn wants_write(self) -> bool {
         // SAFETY: By the type invariant.
         let flags = unsafe { (*self.0).flags };
-        flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0 && !self.is_cow()
+        flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0
+    }
+
+    /// Whether the file is going to be written, rather than a private copy.
+    fn is_write(self) -> bool {
+        self.wants_write() && !self.is_cow()
     }
 
     fn is_sync(self) -> bool {
@@ -108,13 +115,13 @@ impl<'a> Fault<'a> {
 
     /// Maps the page or, in a PMD fault, the folio at `pfn`, which a tracked entry keeps.
     fn map(self, pfn: usize, order: Order, write: bool) -> vm_fault_t {
-        // SAFETY: By the type invariant, and the folio stays.
-        unsafe {
-            let page = bindings::rust_fsdax_pfn_to_page(pfn);
-            match order {
-                Order::Pte => bindings::vmf_insert_page_mkwrite(self.0, page, write),
-                Order::Pmd => bindings::vmf_insert_folio_pmd(self.0, page.cast(), write),
-            }
+        // SAFETY: The folio stays, and hence the memmap.
+        let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
+        match order {
+            // SAFETY: By the type invariant, and the folio stays.
+            Order::Pte => unsafe { bindings::vmf_insert_page_mkwrite(self.0, page, write) },
+            // SAFETY: As above.
+            Order::Pmd => unsafe { bindings::vmf_insert_folio_pmd(self.0, page.cast(), write) },
         }
     }
 
@@ -125,22 +132,18 @@ impl<'a> Fault<'a> {
         let pmd_size = Order::Pmd.pages() << bindings::PAGE_SHIFT;
         let start = self.address() & !(pmd_size - 1);
         let in_pmd = |page: usize| page & (Order::Pmd.pages() - 1);
-        // SAFETY: By the type invariant.
-        let (vm_start, vm_end, write) = unsafe {
-            let vma = self.vma();
-            (
-                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
-                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end,
-                (*self.0).flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0,
-            )
-        };
+        let bounds = project!(self.vma(), .__bindgen_anon_1.__bindgen_anon_1);
+        // SAFETY: By the type invariant the vma is valid; its bounds stay while it is locked.
+        let vm_start = unsafe { (*bounds).vm_start };
+        // SAFETY: As above.
+        let vm_end = unsafe { (*bounds).vm_end };
         // SAFETY: By the type invariant.
         let private = !unsafe { bindings::rust_fsdax_vma_shared(self.vma()) };
 
         // The page table and the file must agree on what a PMD is,
         in_pmd(self.index()) != in_pmd(self.address() >> bindings::PAGE_SHIFT)
             // a private copy is one page,
-            || (write && private)
+            || (self.wants_write() && private)
             // and a PMD must end neither outside of the vma nor of the file.
             || start < vm_start
             || vm_end - start < pmd_size
@@ -258,12 +261,9 @@ pub(crate) unsafe fn iomap_fault(
         Err(GrabError::Io) => return fault::SIGBUS,
     };
     // SAFETY: By the type invariant of `Fault`.
-    let (huge, table) = unsafe {
-        (
-            bindings::rust_fsdax_vmf_pmd_huge(vmf.0),
-            bindings::rust_fsdax_vmf_pmd_table(vmf.0),
-        )
-    };
+    let huge = unsafe { bindings::rust_fsdax_vmf_pmd_huge(vmf.0) };
+    // SAFETY: As above.
+    let table = unsafe { bindings::rust_fsdax_vmf_pmd_table(vmf.0) };
     match order {
         // Somebody mapped a huge page meanwhile; retry with that.
         Order::Pte if huge => return fault::NOPAGE,
@@ -540,16 +540,18 @@ fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> vm_f
     }
     locked.set(zero, fsdax::mark_for_break);
     let ret = vmf.map(pfn, order, false);
-    // SAFETY: By the type invariant of `Fault`, and the inode is the file's.
-    unsafe {
-        match order {
-            Order::Pte => bindings::rust_fsdax_trace_load_hole(host, vmf.0, ret),
-            Order::Pmd if ret == fault::NOPAGE => {
-                let folio = bindings::rust_fsdax_pfn_to_page(pfn).cast();
+    match order {
+        // SAFETY: By the type invariant of `Fault`, and the inode is the file's.
+        Order::Pte => unsafe { bindings::rust_fsdax_trace_load_hole(host, vmf.0, ret) },
+        Order::Pmd if ret == fault::NOPAGE => {
+            // SAFETY: The kernel keeps the huge zero folio for this mm.
+            let folio = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) }.cast();
+            // SAFETY: As for the other order, and the folio stays.
+            unsafe {
                 bindings::rust_fsdax_trace_pmd_load_hole(host, vmf.0, folio, zero.value());
             }
-            Order::Pmd => {}
         }
+        Order::Pmd => {}
     }
     ret
 }

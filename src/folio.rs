@@ -107,11 +107,42 @@ impl<'p> Folio<'p> {
         }
     }
 
+    /// The first pfn of the folio, or that of the page.
+    pub(crate) fn pfn(self) -> usize {
+        // SAFETY: By the type invariant the memmap stays.
+        unsafe { bindings::rust_fsdax_page_to_pfn(self.as_raw()) }
+    }
+
     fn owner(&self) -> &Atomic<*mut c_void> {
         // SAFETY: By the type invariant the field is valid. All accesses to it are atomic, but for
         // those of `prep_compound_page()` to the tail pages of a folio that is being activated,
         // which requests exclude.
         unsafe { Atomic::from_ptr(page_field::zone_device_data(self.as_raw())) }
+    }
+
+    fn refcount(&self) -> &Atomic<i32> {
+        // SAFETY: By the type invariant the field is valid. All accesses to it are atomic.
+        unsafe { Atomic::from_ptr(page_field::refcount(self.as_raw())) }
+    }
+
+    /// The mapping of the file that the folio belongs to, see [`Association`].
+    pub(crate) fn mapping(&self) -> &Atomic<*mut bindings::address_space> {
+        // SAFETY: By the type invariant the field is valid. Whoever reads it without the folio lock
+        // does so atomically, and so does whoever writes it; plain reads hold the lock.
+        unsafe { Atomic::from_ptr(page_field::mapping(self.as_raw())) }
+    }
+
+    /// The page offset in that file, or the share count: see [`Association`].
+    pub(crate) fn index(&self) -> &Atomic<usize> {
+        // SAFETY: As for `mapping`.
+        unsafe { Atomic::from_ptr(page_field::index(self.as_raw())) }
+    }
+
+    /// What says "free" on a tail page: the pgmap, where an active one has its head.
+    fn compound_info(&self) -> &Atomic<*mut c_void> {
+        // SAFETY: By the type invariant the field is valid. It is written while the page is free,
+        // or by the free path.
+        unsafe { Atomic::from_ptr(page_field::pgmap(self.as_raw())) }
     }
 
     /// Whether the folio is active or draining, and not foreign: see [`Folio`]. Any context.
@@ -121,15 +152,11 @@ impl<'p> Folio<'p> {
 
     /// Whether this page is free: part of no active or draining folio, and of no file.
     pub(crate) fn is_free(self) -> bool {
-        // SAFETY: By the type invariant the fields are valid; they are read atomically, since a
-        // page that is not free may change under us.
-        let (count, mapping, compound) = unsafe {
-            (
-                Atomic::from_ptr(page_field::refcount(self.as_raw())).load(Relaxed),
-                Atomic::from_ptr(page_field::mapping(self.as_raw())).load(Relaxed),
-                bindings::rust_fsdax_page_compound(self.as_raw()),
-            )
-        };
+        // Atomically, since a page that is not free may change under us.
+        let count = self.refcount().load(Relaxed);
+        let mapping = self.mapping().load(Relaxed);
+        // SAFETY: By the type invariant the memmap stays; this reads flags atomically.
+        let compound = unsafe { bindings::rust_fsdax_page_compound(self.as_raw()) };
 
         // A tail page has a count of 0 and no mark, but belongs to its head.
         count == 0 && mapping.is_null() && !compound && !self.is_ours()
@@ -148,14 +175,15 @@ impl<'p> Folio<'p> {
             // SAFETY: The pages are free and ours, so nobody else looks at them.
             unsafe { bindings::rust_fsdax_prep_compound_page(page, order.get()) };
         }
-        // SAFETY: The folio is free and ours; the fields are valid by the type invariant.
-        unsafe {
-            *page_field::mapping(page) = core::ptr::null_mut();
-            *page_field::index(page) = 0;
-            *page_field::private(page) = 0;
-            // Whoever gets a reference from now on sees all of the above.
-            Atomic::from_ptr(page_field::refcount(page)).store(1, Release);
-        }
+        // SAFETY: The folio is free and ours; the field is valid by the type invariant. As
+        // WRITE_ONCE(), since `dax_lock_folio()` may read it.
+        unsafe { page_field::mapping(page).write_volatile(core::ptr::null_mut()) };
+        // SAFETY: As above.
+        unsafe { page_field::index(page).write_volatile(0) };
+        // SAFETY: The folio is free and ours; the field is valid by the type invariant.
+        unsafe { page_field::private(page).write(0) };
+        // Whoever gets a reference from now on sees all of the above.
+        self.refcount().store(1, Release);
         // After the count, so that the folio never looks as if it were draining.
         self.owner().store(owner_mark() as *mut c_void, Release);
         // INVARIANT: The count of 1 is ours, and the mark and the pgmap reference are there.
@@ -249,8 +277,7 @@ impl FolioRef {
 
     /// First pfn of the folio.
     pub(crate) fn pfn(&self) -> usize {
-        // SAFETY: By the type invariant the memmap exists.
-        unsafe { bindings::rust_fsdax_page_to_pfn(self.0.as_ptr()) }
+        self.as_folio().pfn()
     }
 
     /// Order of the folio.
@@ -282,12 +309,10 @@ impl FolioRef {
             return Err(self);
         }
         core::mem::forget(self);
-        // SAFETY: The folio is at 0 now, so that its fields are ours; its pgmap stays until
-        // `free` puts the reference.
-        unsafe {
-            let pgmap = *page_field::pgmap(page);
-            free(page, pgmap.cast());
-        }
+        // SAFETY: The folio is at 0 now, so that its fields are ours.
+        let pgmap = unsafe { page_field::pgmap(page).read() };
+        // SAFETY: As above; the pgmap stays until `free` puts the reference.
+        unsafe { free(page, pgmap.cast()) };
         Ok(())
     }
 }
@@ -311,39 +336,36 @@ impl Drop for FolioRef {
 /// `page` is the head page of a folio with our mark whose count just reached 0, and `pgmap` is
 /// its pgmap. Neither is used by the caller afterwards.
 pub(crate) unsafe fn free(page: *mut bindings::page, pgmap: *mut bindings::dev_pagemap) {
+    // SAFETY: `page` is in a memmap that the pgmap reference keeps.
+    let folio = unsafe { Folio::from_raw(page, PhantomData) };
     // SAFETY: The folio is draining, so its fields are ours alone.
     let order = unsafe { bindings::rust_fsdax_folio_order(page.cast()) };
-    // SAFETY: As above.
-    let pfn = unsafe { bindings::rust_fsdax_page_to_pfn(page) };
-    trace::free(pfn, order);
+    trace::free(folio.pfn(), order);
 
-    // SAFETY: As above. The first and the atomic store: `dax_lock_folio()` reads the mapping.
-    unsafe {
-        Atomic::from_ptr(page_field::mapping(page)).store(core::ptr::null_mut(), Relaxed);
-        Atomic::from_ptr(page_field::index(page)).store(0, Relaxed);
-        *page_field::private(page) = 0;
-    }
+    // Atomically: `dax_lock_folio()` reads both.
+    folio.mapping().store(core::ptr::null_mut(), Relaxed);
+    folio.index().store(0, Relaxed);
+    // SAFETY: The folio is draining, so its fields are ours alone.
+    unsafe { page_field::private(page).write(0) };
     if order != 0 {
         // SAFETY: As above.
         unsafe { bindings::rust_fsdax_reset_head(page.cast()) };
         for i in 1..(1usize << order) {
             // SAFETY: The folio has `1 << order` pages.
-            let tail = unsafe { page.add(i) };
-            // SAFETY: As above. A tail page is free as soon as it points to the pgmap instead of
-            // its head, so that comes last.
-            unsafe {
-                Atomic::from_ptr(page_field::zone_device_data(tail))
-                    .store(core::ptr::null_mut(), Relaxed);
-                Atomic::from_ptr(page_field::mapping(tail)).store(core::ptr::null_mut(), Relaxed);
-                *page_field::index(tail) = 0;
-                *page_field::private(tail) = 0;
-                Atomic::from_ptr(page_field::pgmap(tail)).store(pgmap.cast(), Release);
-            }
+            let tail = unsafe { folio.page(i) };
+            tail.owner().store(core::ptr::null_mut(), Relaxed);
+            tail.mapping().store(core::ptr::null_mut(), Relaxed);
+            // SAFETY: The folio is draining, so the fields of all its pages are ours to write. As
+            // WRITE_ONCE(), as for the head.
+            unsafe { page_field::index(tail.as_raw()).write_volatile(0) };
+            // SAFETY: The folio is draining, so that nobody else uses this field.
+            unsafe { page_field::private(tail.as_raw()).write(0) };
+            // A tail page is free as soon as it points to the pgmap instead of its head, so that
+            // comes last.
+            tail.compound_info().store(pgmap.cast(), Release);
         }
     }
 
-    // SAFETY: `page` is in a memmap that the pgmap reference keeps.
-    let folio = unsafe { Folio::from_raw(page, PhantomData) };
     let waiters = folio.wait_address();
     // Fully ordered: whoever sees the folio idle sees the reset, and whoever queued before it saw
     // the folio idle is woken below. The folio may be requested again from here on.
@@ -445,17 +467,24 @@ pub(crate) enum AssociateError {
 }
 
 impl FolioRef {
+    fn private(&self, _lock: &FolioLock) -> usize {
+        // SAFETY: The folio is active, and the lock protects the field.
+        unsafe { page_field::private(self.0.as_ptr()).read() }
+    }
+
+    fn set_private(&self, private: usize, _lock: &FolioLock) {
+        // SAFETY: The folio is active, and the lock protects the field.
+        unsafe { page_field::private(self.0.as_ptr()).write(private) }
+    }
+
     /// Reads the association.
-    pub(crate) fn association(&self, _lock: &FolioLock) -> Association {
+    pub(crate) fn association(&self, lock: &FolioLock) -> Association {
         let page = self.0.as_ptr();
-        // SAFETY: The folio is active, and the lock protects these fields.
-        let (mapping, index, private) = unsafe {
-            (
-                *page_field::mapping(page),
-                *page_field::index(page),
-                *page_field::private(page),
-            )
-        };
+        // SAFETY: The folio is active, and the lock protects the field.
+        let mapping = unsafe { page_field::mapping(page).read() };
+        // SAFETY: As above.
+        let index = unsafe { page_field::index(page).read() };
+        let private = self.private(lock);
 
         match (mapping.is_null(), index) {
             (true, 0) => Association::None,
@@ -469,8 +498,8 @@ impl FolioRef {
     }
 
     /// Writes the association.
-    pub(crate) fn set_association(&self, to: Association, _lock: &FolioLock) {
-        let page = self.0.as_ptr();
+    pub(crate) fn set_association(&self, to: Association, lock: &FolioLock) {
+        let folio = self.as_folio();
         let (mapping, index, private) = match to {
             Association::None => (0, 0, 0),
             Association::Owned {
@@ -483,14 +512,11 @@ impl FolioRef {
             }
             Association::Shared(share) => (0, share, 0),
         };
-        // SAFETY: The folio is active, and the lock protects these fields. `dax_lock_folio()`
-        // reads the mapping without it, and checks again under the i_pages lock.
-        unsafe {
-            Atomic::from_ptr(page_field::index(page)).store(index, Relaxed);
-            let held = *page_field::private(page) & HELD;
-            *page_field::private(page) = private | held;
-            Atomic::from_ptr(page_field::mapping(page)).store(mapping as *mut _, Release);
-        }
+        // `dax_lock_folio()` reads mapping and index without the lock, and checks again under the
+        // i_pages lock.
+        folio.index().store(index, Relaxed);
+        self.set_private(private | (self.private(lock) & HELD), lock);
+        folio.mapping().store(mapping as *mut _, Release);
     }
 
     /// Adds the entry at `index` of `mapping` to those that track the folio.
@@ -556,9 +582,8 @@ impl FolioRef {
     }
 
     /// How many milliseconds ago its only entry was zapped, for messages.
-    pub(crate) fn zapped_ms(&self, _lock: &FolioLock) -> Option<u32> {
-        // SAFETY: The folio is active, and the lock protects the field.
-        let private = unsafe { *page_field::private(self.0.as_ptr()) };
+    pub(crate) fn zapped_ms(&self, lock: &FolioLock) -> Option<u32> {
+        let private = self.private(lock);
         if private & ZAPPED == 0 {
             return None;
         }
@@ -576,9 +601,8 @@ impl FolioRef {
         unsafe { bindings::rust_fsdax_folio_pins(self.0.as_ptr().cast()) }
     }
 
-    fn is_held(&self, _lock: &FolioLock) -> bool {
-        // SAFETY: The folio is active, and the lock protects the field.
-        unsafe { *page_field::private(self.0.as_ptr()) & HELD != 0 }
+    fn is_held(&self, lock: &FolioLock) -> bool {
+        self.private(lock) & HELD != 0
     }
 
     /// Keeps the folio associated with the entry at `index` of `mapping` until [`Self::unhold`].
@@ -591,8 +615,7 @@ impl FolioRef {
             Association::Owned { mapping: m, index: i, .. }
                 if m == mapping.address() && i == index);
         if owned {
-            // SAFETY: The folio is active, and the lock protects the field.
-            unsafe { *page_field::private(self.0.as_ptr()) |= HELD };
+            self.set_private(self.private(&lock) | HELD, &lock);
         }
         owned
     }
@@ -600,8 +623,7 @@ impl FolioRef {
     /// Ends [`Self::hold`], and wakes those who wait for that.
     pub(crate) fn unhold(&self) {
         let lock = FolioLock::new(self.pfn());
-        // SAFETY: The folio is active, and the lock protects the field.
-        unsafe { *page_field::private(self.0.as_ptr()) &= !HELD };
+        self.set_private(self.private(&lock) & !HELD, &lock);
         drop(lock);
         // Waiters check under the folio lock after they queued.
         self.as_folio().wait_address().wake();

@@ -17,6 +17,7 @@ use core::{
 use kernel::{
     ffi::c_void,
     prelude::*,
+    ptr::project,
     types::NotThreadSafe, //
 };
 
@@ -112,6 +113,18 @@ impl<'a> Mapping<'a> {
         Self(unsafe { NonNull::new_unchecked(mapping) }, PhantomData)
     }
 
+    /// The mapping of an inode.
+    ///
+    /// # Safety
+    ///
+    /// `inode` is valid, is the host of its mapping, and is not evicted during `'a`.
+    pub(crate) unsafe fn of_inode(inode: *mut bindings::inode) -> Self {
+        // SAFETY: By the requirement of this function.
+        let mapping = unsafe { (*inode).i_mapping };
+        // SAFETY: By the requirement of this function.
+        unsafe { Self::from_raw(mapping) }
+    }
+
     /// The C object.
     pub(crate) fn as_raw(self) -> *mut bindings::address_space {
         self.0.as_ptr()
@@ -122,7 +135,8 @@ impl<'a> Mapping<'a> {
     /// That is erofs, whose chunks may be deduplicated; it never frees a block.
     pub(crate) fn shares_blocks(self) -> bool {
         // SAFETY: By the type invariant; the superblock outlives its inodes.
-        unsafe { (*(*self.host()).i_sb).s_magic == bindings::EROFS_SUPER_MAGIC_V1 as usize }
+        let magic = unsafe { (*self.superblock()).s_magic };
+        magic == bindings::EROFS_SUPER_MAGIC_V1 as usize
     }
 
     /// Its address, as an identity.
@@ -136,17 +150,25 @@ impl<'a> Mapping<'a> {
         unsafe { (*self.as_raw()).host }
     }
 
+    /// The superblock, which outlives its inodes.
+    pub(crate) fn superblock(self) -> *mut bindings::super_block {
+        // SAFETY: By the type invariant the host is valid; its superblock is constant.
+        unsafe { (*self.host()).i_sb }
+    }
+
     /// Device and inode number, for messages.
     pub(crate) fn id(self) -> (u32, usize) {
-        // SAFETY: By the type invariant; both are constant, and the superblock outlives its
-        // inodes.
-        unsafe { ((*(*self.host()).i_sb).s_dev, (*self.host()).i_ino as usize) }
+        // SAFETY: By the type invariant; the superblock outlives its inodes, and this is constant.
+        let dev = unsafe { (*self.superblock()).s_dev };
+        // SAFETY: By the type invariant the host is valid; its number is constant.
+        let ino = unsafe { (*self.host()).i_ino };
+        (dev, ino as usize)
     }
 
     /// The size of the file in bytes.
     pub(crate) fn size(self) -> i64 {
         // SAFETY: By the type invariant; an aligned 64-bit load, as `i_size_read()` does.
-        unsafe { (&raw const (*self.host()).i_size).read_volatile() }
+        unsafe { project!(self.host(), .i_size).read_volatile() }
     }
 
     /// Whether there is no entry at all.
@@ -156,8 +178,7 @@ impl<'a> Mapping<'a> {
     }
 
     fn i_pages(self) -> *mut bindings::xarray {
-        // SAFETY: By the type invariant; this computes an address.
-        unsafe { &raw mut (*self.as_raw()).i_pages }
+        project!(mut self.as_raw(), .i_pages)
     }
 
     /// Removes all page table entries that map `range`, private copies excluded. May sleep.

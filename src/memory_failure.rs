@@ -9,16 +9,13 @@ use core::marker::PhantomData;
 use kernel::sync::{
     atomic::{
         Acquire,
-        Atomic, //
+        Relaxed, //
     },
     rcu, //
 };
 
 use crate::{
-    bindings::{
-        self,
-        page_field, //
-    },
+    bindings,
     folio::{
         Folio,
         FolioRef,
@@ -43,15 +40,9 @@ use crate::{
 ///
 /// The memmap of `folio` stays, which a pgmap reference of the caller sees to.
 pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_entry_t {
-    let page: *mut bindings::page = folio.cast();
     // SAFETY: By the requirement of this function.
-    let (association, index_field, pfn) = unsafe {
-        (
-            Atomic::from_ptr(page_field::mapping(page)),
-            Atomic::from_ptr(page_field::index(page)),
-            bindings::rust_fsdax_page_to_pfn(page),
-        )
-    };
+    let folio = unsafe { Folio::from_raw(folio.cast(), PhantomData) };
+    let association = folio.mapping();
 
     loop {
         // Inodes are freed after a grace period, so that `mapping` stays readable.
@@ -62,7 +53,7 @@ pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_en
         }
         // SAFETY: Not freed before the end of the RCU read-side critical section.
         let mapping = unsafe { Mapping::from_raw(raw) };
-        let mut cursor = mapping.at(index_field.load(Acquire));
+        let mut cursor = mapping.at(folio.index().load(Acquire));
         let mut pages = cursor.lock();
         let Some(entry) = pages.load() else {
             return 0;
@@ -83,13 +74,12 @@ pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_en
             });
             continue;
         }
-        // SAFETY: By the requirement of this function.
-        let State::Active(reference) = unsafe { Folio::from_raw(page, PhantomData) }.look() else {
+        let State::Active(reference) = folio.look() else {
             return 0;
         };
         // The index was read without the lock: compare before the association is kept.
         let index = entry.order().align(pages.index());
-        if !entry.is_mapped() || entry.pfn() != pfn || !reference.hold(mapping, index) {
+        if !entry.is_mapped() || entry.pfn() != folio.pfn() || !reference.hold(mapping, index) {
             drop(pages);
             drop(reference);
             continue;
@@ -107,17 +97,13 @@ pub(crate) unsafe fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_en
 /// `cookie` comes from [`lock_folio`] of the same folio, which holds its association. The locked
 /// entry keeps the inode.
 pub(crate) unsafe fn unlock_folio(folio: *mut bindings::folio, cookie: bindings::dax_entry_t) {
-    let page: *mut bindings::page = folio.cast();
-    // SAFETY: By the requirements of this function.
-    let (mapping, index, pfn) = unsafe {
-        (
-            Mapping::from_raw(*page_field::mapping(page)),
-            *page_field::index(page),
-            bindings::rust_fsdax_page_to_pfn(page),
-        )
-    };
+    // SAFETY: The reference that `lock_folio` took keeps the memmap.
+    let folio = unsafe { Folio::from_raw(folio.cast(), PhantomData) };
+    // SAFETY: The association is held, so that this is the mapping of the locked entry.
+    let mapping = unsafe { Mapping::from_raw(folio.mapping().load(Relaxed)) };
+    let index = folio.index().load(Relaxed);
     // SAFETY: By the requirements of this function.
     drop(unsafe { LockedEntry::from_cookie(mapping, index, cookie) });
     // SAFETY: The reference that `lock_folio` gave to C code.
-    unsafe { FolioRef::from_entry(pfn) }.unhold();
+    unsafe { FolioRef::from_entry(folio.pfn()) }.unhold();
 }

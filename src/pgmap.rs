@@ -14,6 +14,7 @@ use core::{
 
 use kernel::{
     prelude::*,
+    ptr::project,
     types::Opaque, //
 };
 
@@ -67,18 +68,16 @@ impl Pgmap {
     /// Follows `pfn_first()` and `pfn_end()` of `mm/memremap.c`.
     fn ranges(&self) -> impl Iterator<Item = core::ops::Range<usize>> + '_ {
         let raw = self.as_raw();
-        // SAFETY: By the type invariant the pgmap is valid; what is read is constant. `range` is
-        // the first element of the flexible array `ranges`.
-        let (nr, head, ranges) = unsafe {
-            (
-                (*raw).nr_range,
-                bindings::rust_fsdax_pgmap_head(raw),
-                (&raw const (*raw).__bindgen_anon_1).cast::<bindings::range>(),
-            )
-        };
-        (0..usize::try_from(nr).unwrap_or(0)).map(move |i| {
-            // SAFETY: The array has `nr` elements.
-            let range = unsafe { &*ranges.add(i) };
+        // SAFETY: By the type invariant the pgmap is valid; this is constant.
+        let nr = unsafe { (*raw).nr_range };
+        // SAFETY: As above.
+        let head = unsafe { bindings::rust_fsdax_pgmap_head(raw) };
+        // `range` is the first element of the flexible array `ranges`.
+        let first: *const bindings::range = project!(raw, .__bindgen_anon_1).cast();
+        // SAFETY: The array has `nr` elements, which are constant, and stay as the pgmap does.
+        let ranges =
+            unsafe { core::slice::from_raw_parts(first, usize::try_from(nr).unwrap_or(0)) };
+        ranges.iter().enumerate().map(move |(i, range)| {
             let skip = if i == 0 { head } else { 0 };
             let first = (range.start as usize >> bindings::PAGE_SHIFT) + skip;
             first..(range.end as usize + 1) >> bindings::PAGE_SHIFT

@@ -61,14 +61,6 @@ fn byte_range(start: bindings::loff_t, end: bindings::loff_t) -> Option<Range> {
     Range::from_bytes(start, end)
 }
 
-/// # Safety
-///
-/// `inode` is valid and referenced by the caller.
-unsafe fn mapping_of<'a>(inode: *mut bindings::inode) -> Mapping<'a> {
-    // SAFETY: By the requirement of this function; an inode has a mapping, whose host it is.
-    unsafe { Mapping::from_raw((*inode).i_mapping) }
-}
-
 fn is_dax(mapping: Mapping<'_>) -> bool {
     // SAFETY: The host of a mapping is valid.
     unsafe { (*mapping.host()).i_flags & bindings::S_DAX != 0 }
@@ -76,8 +68,8 @@ fn is_dax(mapping: Mapping<'_>) -> bool {
 
 /// Whether this module serves the file: another provider's entries look different.
 fn serves(mapping: Mapping<'_>) -> Result {
-    // SAFETY: The host of a mapping is valid, and so is its superblock.
-    let provider = unsafe { (*(*mapping.host()).i_sb).s_dax_provider };
+    // SAFETY: The superblock outlives its inodes, of which the host of a mapping is one.
+    let provider = unsafe { (*mapping.superblock()).s_dax_provider };
     if core::ptr::eq(provider.cast(), &raw const OPS.0) {
         Ok(())
     } else {
@@ -170,7 +162,7 @@ unsafe fn break_range(
     callback: Option<Callback>,
 ) -> c_int {
     // SAFETY: By the requirement of this function.
-    let mapping = unsafe { mapping_of(inode) };
+    let mapping = unsafe { Mapping::of_inode(inode) };
     let Some(range) = byte_range(start, end) else {
         return 0;
     };
@@ -216,7 +208,7 @@ unsafe extern "C" fn break_layout(
 /// Called through [`OPS`], with the arguments of `dax_break_layout_final()`.
 unsafe extern "C" fn break_layout_final(inode: *mut bindings::inode) {
     // SAFETY: The caller evicts the inode.
-    let mapping = unsafe { mapping_of(inode) };
+    let mapping = unsafe { Mapping::of_inode(inode) };
     if is_dax(mapping) && !mapping.is_empty() {
         // Evictions wait for ever rather than fail.
         let _ = fsdax::break_layouts(mapping, Range::ALL, Data::Discard, OnBusy::Evict);
@@ -321,8 +313,10 @@ unsafe extern "C" fn lock_mapping_entry(
     match mapping.lock_entry(index) {
         Some(locked) if locked.entry().is_mapped() => {
             let sub = index - locked.index();
-            // SAFETY: `page` is the caller's. Whoever reports a memory failure keeps the memmap.
-            unsafe { *page = bindings::rust_fsdax_pfn_to_page(locked.entry().pfn() + sub) };
+            // SAFETY: Whoever reports a memory failure keeps the memmap.
+            let poisoned = unsafe { bindings::rust_fsdax_pfn_to_page(locked.entry().pfn() + sub) };
+            // SAFETY: `page` is the caller's.
+            unsafe { *page = poisoned };
             locked.into_cookie()
         }
         // No entry that could be locked, which is no error.
@@ -465,7 +459,7 @@ mod exports {
         callback: Option<Callback>,
     ) -> c_int {
         // SAFETY: By the requirement of this function.
-        if let Err(e) = serves(unsafe { mapping_of(inode) }) {
+        if let Err(e) = serves(unsafe { Mapping::of_inode(inode) }) {
             return e.to_errno();
         }
         // SAFETY: By the requirements of this function.
@@ -480,7 +474,7 @@ mod exports {
     #[no_mangle]
     pub(crate) unsafe extern "C" fn dax_break_layouts_final(inode: *mut bindings::inode) {
         // SAFETY: By the requirement of this function.
-        if serves(unsafe { mapping_of(inode) }).is_ok() {
+        if serves(unsafe { Mapping::of_inode(inode) }).is_ok() {
             // SAFETY: By the requirement of this function.
             unsafe { break_layout_final(inode) }
         }

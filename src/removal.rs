@@ -23,6 +23,7 @@ use core::ptr::NonNull;
 use kernel::{
     container_of,
     prelude::*,
+    ptr::project,
     sync::{
         Arc,
         Mutex, //
@@ -195,32 +196,29 @@ impl Inodes {
         &self,
         inode: Option<NonNull<bindings::inode>>,
     ) -> Option<NonNull<bindings::inode>> {
-        // SAFETY: The list is locked, and `inode` is in it.
-        unsafe {
-            let head = &raw mut (*self.0.as_ptr()).s_inodes;
-            let next = match inode {
-                None => (*head).next,
-                Some(inode) => (*inode.as_ptr()).i_sb_list.next,
-            };
-            if next == head {
-                return None;
-            }
-            NonNull::new(container_of!(next, bindings::inode, i_sb_list))
+        let head = project!(mut self.0.as_ptr(), .s_inodes);
+        let next = match inode {
+            // SAFETY: The list is locked.
+            None => unsafe { (*head).next },
+            // SAFETY: The list is locked, and `inode` is in it.
+            Some(inode) => unsafe { (*inode.as_ptr()).i_sb_list.next },
+        };
+        if next == head {
+            return None;
         }
+        // SAFETY: All elements of the list but its head are in an inode.
+        NonNull::new(unsafe { container_of!(next, bindings::inode, i_sb_list) })
     }
 
     /// The mapping of `inode`, which is in the list, if it is a DAX file with entries.
     pub(crate) fn dax_file(&self, inode: NonNull<bindings::inode>) -> Option<Mapping<'_>> {
         // SAFETY: An inode leaves the list, which is locked, before it goes away.
-        unsafe {
-            let raw = inode.as_ptr();
-            if (*raw).i_flags & bindings::S_DAX == 0
-                || bindings::rust_fsdax_mapping_empty((*raw).i_mapping)
-            {
-                return None;
-            }
-            Some(Mapping::from_raw((*raw).i_mapping))
+        if unsafe { (*inode.as_ptr()).i_flags } & bindings::S_DAX == 0 {
+            return None;
         }
+        // SAFETY: As above; a DAX inode is the host of its mapping.
+        let mapping = unsafe { Mapping::of_inode(inode.as_ptr()) };
+        (!mapping.is_empty()).then_some(mapping)
     }
 }
 
@@ -248,10 +246,11 @@ unsafe fn for_each_file(sb: NonNull<bindings::super_block>, mut f: impl FnMut(Ma
         let mut found = None;
         while let Some(inode) = inodes.next(at) {
             at = Some(inode);
+            if inodes.dax_file(inode).is_none() {
+                continue;
+            }
             // SAFETY: An inode in the list is valid, and `igrab` refuses one that goes away.
-            if inodes.dax_file(inode).is_some()
-                && !unsafe { bindings::igrab(inode.as_ptr()) }.is_null()
-            {
+            if !unsafe { bindings::igrab(inode.as_ptr()) }.is_null() {
                 found = Some(inode);
                 break;
             }
@@ -266,7 +265,7 @@ unsafe fn for_each_file(sb: NonNull<bindings::super_block>, mut f: impl FnMut(Ma
             return;
         };
         // SAFETY: The reference keeps the inode.
-        f(unsafe { Mapping::from_raw((*inode.as_ptr()).i_mapping) });
+        f(unsafe { Mapping::of_inode(inode.as_ptr()) });
         // The inode is where the search goes on.
         held = Some(inode);
         // SAFETY: Process context without locks.

@@ -22,6 +22,12 @@
 //! The free path runs with any of these held, and takes only the last.
 
 #![crate_name = "rust_fsdax"]
+// Beyond the kernel's lints.
+#![warn(
+    clippy::missing_safety_doc,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::undocumented_unsafe_blocks
+)]
 
 use kernel::prelude::*;
 

@@ -12,6 +12,7 @@ use core::{
 use kernel::{
     error::from_err_ptr,
     prelude::*,
+    ptr::project,
     static_lock_class,
     sync::{
         atomic::{
@@ -64,12 +65,11 @@ pub(super) const PMD: usize = Order::Pmd.pages();
 /// Fails the running test: for `Drop`, which cannot return an error.
 pub(super) fn fail_test(why: &str) {
     pr_err!("# {}\n", why);
-    // SAFETY: There is a current task, and its test, if it runs one, is valid meanwhile.
-    unsafe {
-        let test = (*kernel::current!().as_ptr()).kunit_test;
-        if !test.is_null() {
-            (*test).status = bindings::kunit_status_KUNIT_FAILURE;
-        }
+    // SAFETY: There is a current task.
+    let test = unsafe { (*kernel::current!().as_ptr()).kunit_test };
+    if !test.is_null() {
+        // SAFETY: The test that the task runs is valid meanwhile.
+        unsafe { (*test).status = bindings::kunit_status_KUNIT_FAILURE };
     }
 }
 
@@ -89,13 +89,10 @@ struct Slots {
 
 impl Slots {
     fn take(count: usize) -> Result<Self> {
-        // SAFETY: Reads module parameters.
-        let (base, size) = unsafe {
-            (
-                bindings::rust_fsdax_kunit_base(),
-                bindings::rust_fsdax_kunit_size(),
-            )
-        };
+        // SAFETY: Reads a module parameter.
+        let base = unsafe { bindings::rust_fsdax_kunit_base() };
+        // SAFETY: As above.
+        let size = unsafe { bindings::rust_fsdax_kunit_size() };
         if base == 0 || base % (SECTION_SLOTS * SLOT) != 0 || size < SECTION_SLOTS * SLOT {
             pr_err!("# give 128 MiB of reserved memory, so aligned, with the parameters kunit_base and kunit_size\n");
             return Err(ENODEV);
@@ -142,7 +139,7 @@ impl RawPgmap {
                 end: (start + (pages << bindings::PAGE_SHIFT) - 1) as u64,
             };
             // SAFETY: There is room for two.
-            unsafe { array.add(i).write(range) };
+            unsafe { array.wrapping_add(i).write(range) };
         }
     }
 }
@@ -327,18 +324,21 @@ impl TestPgmap {
     pub(super) fn active(&self) -> isize {
         // As PERCPU_COUNT_BIAS, and without the two flags of `percpu_count_ptr`.
         let bias = 1usize << (usize::BITS - 1);
+        let refs = project!(self.raw(), .ref_);
         // SAFETY: The pgmap is mapped and live, so that the count is one for each CPU.
-        let sum = unsafe {
-            let refs = &raw const (*self.raw()).ref_;
-            let counts = (*refs).percpu_count_ptr & !3;
-            let mut sum = (&raw const (*(*refs).data).count.counter).read_volatile() as usize;
-            for cpu in 0..kernel::cpu::nr_cpu_ids() as usize {
-                // The offsets of CPUs that cannot be are those of none.
-                let count = counts.wrapping_add(bindings::__per_cpu_offset[cpu]);
-                sum = sum.wrapping_add((count as *const usize).read_volatile());
-            }
-            sum
-        };
+        let counts = unsafe { (*refs).percpu_count_ptr } & !3;
+        // SAFETY: As above; the rest of the count is allocated.
+        let data = unsafe { (*refs).data };
+        // SAFETY: As above.
+        let mut sum = unsafe { project!(data, .count.counter).read_volatile() } as usize;
+        for cpu in 0..kernel::cpu::nr_cpu_ids() as usize {
+            // The offsets of CPUs that cannot be are those of none.
+            // SAFETY: The array is constant and has an element for each CPU.
+            let offset = unsafe { bindings::__per_cpu_offset[cpu] };
+            let count = counts.wrapping_add(offset) as *const usize;
+            // SAFETY: As above; the count of this CPU.
+            sum = sum.wrapping_add(unsafe { count.read_volatile() });
+        }
         // One for "mapped", and one for each page.
         sum.wrapping_sub(bias) as isize - 1 - self.pages as isize
     }
@@ -373,8 +373,9 @@ impl TestPgmap {
 
         for offset in 0..PMD {
             for word in 0..PAGE_WORDS {
+                let at = self.page(offset).cast::<u64>().wrapping_add(word);
                 // SAFETY: The memmap stays until `self` is dropped.
-                let value = unsafe { self.page(offset).cast::<u64>().add(word).read_volatile() };
+                let value = unsafe { at.read_volatile() };
                 words.push(value, GFP_KERNEL)?;
             }
         }
@@ -429,20 +430,21 @@ impl FakeSuper {
     /// A superblock without files, which this module serves.
     pub(super) fn new() -> Result<Arc<Self>> {
         let mut sb = KBox::<bindings::super_block>::zeroed(GFP_KERNEL)?;
-        let raw: *mut bindings::super_block = &mut *sb;
 
         // SAFETY: The superblock is ours, and does not move any more.
+        unsafe { init_lock(&raw mut sb.s_inode_list_lock, static_lock_class!()) };
+        // SAFETY: As above.
         unsafe {
-            init_lock(&raw mut (*raw).s_inode_list_lock, static_lock_class!());
             bindings::__init_rwsem(
-                &raw mut (*raw).s_umount,
+                &raw mut sb.s_umount,
                 c"rust_fsdax_kunit_umount".as_char_ptr(),
                 static_lock_class!().as_ptr(),
-            );
-            init_list(&raw mut (*raw).s_inodes);
-            (*raw).s_active.counter = 1;
-            (*raw).s_dev = 7;
-        }
+            )
+        };
+        // SAFETY: As above.
+        unsafe { init_list(&raw mut sb.s_inodes) };
+        sb.s_active.counter = 1;
+        sb.s_dev = 7;
         let this = Self(NonNull::from(KBox::leak(sb)));
         this.set_bound(true);
         Ok(Arc::new(this, GFP_KERNEL)?)
@@ -511,8 +513,10 @@ unsafe fn init_lock(lock: *mut bindings::spinlock_t, class: Pin<&'static LockCla
 unsafe fn init_list(list: *mut bindings::list_head) {
     // SAFETY: By the requirement of this function.
     unsafe {
-        (*list).next = list;
-        (*list).prev = list;
+        list.write(bindings::list_head {
+            next: list,
+            prev: list,
+        })
     }
 }
 
@@ -546,19 +550,19 @@ impl FakeFile {
         let raw: *mut bindings::inode = &mut *inode;
 
         // SAFETY: The inode is ours, and does not move any more.
-        unsafe {
-            bindings::inode_init_once(raw);
-            init_lock(&raw mut (*raw).i_lock, static_lock_class!());
-            (*raw).i_sb = sb.raw();
-            (*raw).i_mapping = &raw mut (*raw).i_data;
-            (*raw).i_data.host = raw;
-            (*raw).i_data.gfp_mask = bindings::GFP_KERNEL;
-            (*raw).i_flags = bindings::S_DAX;
-            (*raw).i_ino = u64::from(ino);
-            (*raw).i_size = i64::MAX;
-            (*raw).i_count.counter = 1;
-            bindings::inode_sb_list_add(raw);
-        }
+        unsafe { bindings::inode_init_once(raw) };
+        // SAFETY: As above.
+        unsafe { init_lock(&raw mut inode.i_lock, static_lock_class!()) };
+        inode.i_sb = sb.raw();
+        inode.i_mapping = &raw mut inode.i_data;
+        inode.i_data.host = raw;
+        inode.i_data.gfp_mask = bindings::GFP_KERNEL;
+        inode.i_flags = bindings::S_DAX;
+        inode.i_ino = u64::from(ino);
+        inode.i_size = i64::MAX;
+        inode.i_count.counter = 1;
+        // SAFETY: The inode is complete, and leaves the list before it is freed.
+        unsafe { bindings::inode_sb_list_add(raw) };
         let file = Self {
             inode: NonNull::from(KBox::leak(inode)),
             sb: sb.clone(),
@@ -587,22 +591,21 @@ impl FakeFile {
             (1, 0)
         };
         // SAFETY: The file is ours.
-        unsafe {
-            (&raw mut (*self.inode()).i_state.__state).write_volatile(state);
-            (&raw mut (*self.inode()).i_count.counter).write_volatile(count);
-        }
+        unsafe { project!(mut self.inode(), .i_state.__state).write_volatile(state) };
+        // SAFETY: As above.
+        unsafe { project!(mut self.inode(), .i_count.counter).write_volatile(count) };
     }
 
     /// The number of references to the inode, of which one is ours.
     pub(super) fn references(&self) -> i32 {
         // SAFETY: The file is ours.
-        unsafe { (&raw const (*self.inode()).i_count.counter).read_volatile() }
+        unsafe { project!(self.inode(), .i_count.counter).read_volatile() }
     }
 
     /// The error that the next `fsync()` returns, as a sequence of errors: 0 for none.
     pub(super) fn writeback_error(&self) -> u32 {
         // SAFETY: The file is ours.
-        unsafe { (&raw const (*self.mapping().as_raw()).wb_err).read_volatile() }
+        unsafe { project!(self.mapping().as_raw(), .wb_err).read_volatile() }
     }
 
     /// The memory of its blocks.
@@ -618,7 +621,7 @@ impl FakeFile {
     /// Its mapping.
     pub(super) fn mapping(&self) -> Mapping<'_> {
         // SAFETY: It has a host, and both stay as long as `self`.
-        unsafe { Mapping::from_raw((*self.inode()).i_mapping) }
+        unsafe { Mapping::of_inode(self.inode()) }
     }
 
     /// What a fault does: tracks the block at `offset` of the memory.
@@ -714,16 +717,18 @@ impl Drop for FakeFile {
             return;
         }
         let (sb, inode) = (self.sb.raw(), self.inode());
-        // SAFETY: `on` added the inode to the list, which is locked. It comes from a box, and has
-        // no entries.
-        unsafe {
-            bindings::rust_fsdax_lock_inodes(sb);
-            let (prev, next) = ((*inode).i_sb_list.prev, (*inode).i_sb_list.next);
-            (*prev).next = next;
-            (*next).prev = prev;
-            bindings::rust_fsdax_unlock_inodes(sb);
-            drop(KBox::from_raw(inode));
-        }
+        // SAFETY: The superblock is valid as long as its files are.
+        unsafe { bindings::rust_fsdax_lock_inodes(sb) };
+        // SAFETY: `on` added the inode to the list, which is locked.
+        let list = unsafe { (*inode).i_sb_list };
+        // SAFETY: As above.
+        unsafe { (*list.prev).next = list.next };
+        // SAFETY: As above.
+        unsafe { (*list.next).prev = list.prev };
+        // SAFETY: Locked above.
+        unsafe { bindings::rust_fsdax_unlock_inodes(sb) };
+        // SAFETY: It comes from a box, is in no list, and has no entries.
+        drop(unsafe { KBox::from_raw(inode) });
     }
 }
 

@@ -290,10 +290,9 @@ mod tests {
     #[test]
     fn r4_a_foreign_page_is_not_free() -> Result {
         let pgmap = TestPgmap::new()?;
-        // SAFETY: The page is free, so that we may play somebody who uses it without us.
-        let count = unsafe { page_field::refcount(pgmap.page(5)) };
+        let count = page_field::refcount(pgmap.page(5));
 
-        // SAFETY: As above.
+        // SAFETY: The page is free, so that we may play somebody who uses it without us.
         unsafe { count.write_volatile(1) };
         let small = pgmap.request(5, 0).err();
         let large = pgmap.request(0, Order::PMD_ORDER).err();

@@ -191,7 +191,8 @@ impl Drop for Events {
             unsafe { bindings::tracepoint_probe_unregister(tracepoint, function, counter) };
         }
         // As tracepoint_synchronize_unregister(): the probes are code of this module.
+        let srcu = &raw mut bindings::tracepoint_srcu;
         // SAFETY: May sleep, and the structure is static.
-        unsafe { bindings::synchronize_srcu(&raw mut bindings::tracepoint_srcu) };
+        unsafe { bindings::synchronize_srcu(srcu) };
     }
 }

@@ -11,6 +11,7 @@ use kernel::{
         c_void, //
     },
     prelude::*,
+    ptr::project,
     sync::{
         aref::ARef,
         atomic::{
@@ -148,6 +149,11 @@ impl<T: Send + 'static> Thread<T> {
         self.task.as_ptr()
     }
 
+    fn state(&self) -> u32 {
+        // SAFETY: The reference keeps the task.
+        unsafe { project!(self.raw(), .__state).read_volatile() }
+    }
+
     /// Whether `f` returned.
     pub(super) fn is_done(&self) -> bool {
         self.shared.done.load(Acquire)
@@ -155,9 +161,7 @@ impl<T: Send + 'static> Thread<T> {
 
     /// Whether the thread sleeps, or is about to, and `uninterruptible` at that.
     pub(super) fn sleeps(&self, uninterruptible: bool) -> bool {
-        // SAFETY: The reference keeps the task.
-        let state = unsafe { (&raw const (*self.raw()).__state).read_volatile() };
-        state
+        self.state()
             == if uninterruptible {
                 bindings::TASK_UNINTERRUPTIBLE
             } else {
@@ -167,9 +171,7 @@ impl<T: Send + 'static> Thread<T> {
 
     /// Whether the thread sleeps, or is about to, so that only a fatal signal ends it.
     pub(super) fn sleeps_killably(&self) -> bool {
-        // SAFETY: The reference keeps the task.
-        let state = unsafe { (&raw const (*self.raw()).__state).read_volatile() };
-        state == bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE
+        self.state() == bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE
     }
 
     /// Whether the thread goes on, although it has had the time to end.

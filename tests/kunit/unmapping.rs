@@ -4,6 +4,7 @@
 
 use kernel::{
     prelude::*,
+    ptr::project,
     sync::Arc,
     types::NotThreadSafe, //
 };
@@ -25,7 +26,7 @@ struct KeepMapped<'a>(&'a FakeFile, NotThreadSafe);
 impl<'a> KeepMapped<'a> {
     fn new(file: &'a FakeFile) -> Self {
         // SAFETY: The file stays.
-        unsafe { bindings::down_write(&raw mut (*file.mapping().as_raw()).i_mmap_rwsem) };
+        unsafe { bindings::down_write(project!(mut file.mapping().as_raw(), .i_mmap_rwsem)) };
         Self(file, NotThreadSafe)
     }
 }
@@ -33,7 +34,7 @@ impl<'a> KeepMapped<'a> {
 impl Drop for KeepMapped<'_> {
     fn drop(&mut self) {
         // SAFETY: Taken in `new`, by the same task.
-        unsafe { bindings::up_write(&raw mut (*self.0.mapping().as_raw()).i_mmap_rwsem) };
+        unsafe { bindings::up_write(project!(mut self.0.mapping().as_raw(), .i_mmap_rwsem)) };
     }
 }
 
