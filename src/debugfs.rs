@@ -6,6 +6,8 @@
 //!
 //! `kernel::debugfs` is not used, because its files have no owner: the module could be unloaded
 //! while one is open, and the file would then be closed by a function pointer that is gone.
+//!
+//! Rules: R12, R15.
 
 use core::mem::ManuallyDrop;
 

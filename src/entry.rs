@@ -13,6 +13,8 @@
 //! |      pfn      |zapped|empty|zero| pmd |locked|
 //! +---------------+------+-----+----+-----+------+
 //! ```
+//!
+//! Rules: R5.
 
 const LOCKED: usize = 1 << 0;
 const PMD: usize = 1 << 1;

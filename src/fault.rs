@@ -8,6 +8,8 @@
 //! the folio, so that mapping it needs no temporary one. The entry lock is a guard, so that it
 //! cannot be leaked or used after unlock. And a shared block is replaced by a copy only when no
 //! pin is left that nobody would wait for afterwards.
+//!
+//! Rules: R7, R9, R14, R17.
 
 use core::marker::PhantomData;
 

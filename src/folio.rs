@@ -4,6 +4,8 @@
 //!
 //! Counterpart of `dax_folio_init()`, `dax_associate_entry()`, `dax_folio_put()` and
 //! `dax_folio_reset_order()` of `fs/dax.c`, and of `free_zone_device_folio()`.
+//!
+//! Rules: R1, R2, R3, R4, R11, R13.
 
 use core::{
     marker::PhantomData,

@@ -16,6 +16,8 @@
 //! 3. When no entry is marked any more, nobody uses a page of the range and nobody can get at one
 //!    before the filesystem drops its lock. Only now are the entries, with their dirty marks,
 //!    removed: had the wait been interrupted, nothing would have been lost.
+//!
+//! Rules: R5, R6, R7, R8, R9, R12, R14, R17.
 
 use kernel::{
     prelude::*,

@@ -8,6 +8,8 @@
 //! Whoever waits for an entry lock queues under the i_pages lock, and is woken under it: no
 //! wake-up is lost and no barrier is needed. All waiters are woken, so that none has to pass a
 //! wake-up on.
+//!
+//! Rules: R8, R9, R10, R13.
 
 use core::{
     marker::PhantomData,

@@ -3,6 +3,8 @@
 //! The entry lock of memory failure.
 //!
 //! Counterpart of `dax_lock_folio()` and `dax_unlock_folio()` of `fs/dax.c`.
+//!
+//! Rules: R13.
 
 use core::marker::PhantomData;
 

@@ -5,6 +5,8 @@
 //! Counterpart of `mm/memremap.c` for folios that this module owns. There is one pgmap reference
 //! per active folio, whatever its order. [`request`] hands the caller's over to the folio, and
 //! [`folio::free`] puts it; nothing else does either.
+//!
+//! Rules: R1, R2.
 
 use core::{
     marker::PhantomData,

@@ -5,6 +5,8 @@
 //!
 //! Thin: a C pointer becomes a borrow, a method is called, and its result becomes an errno or a
 //! `VM_FAULT_*` code.
+//!
+//! Rules: R13, R15, R16.
 
 use kernel::{
     error::to_result,

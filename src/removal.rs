@@ -17,6 +17,8 @@
 //!
 //! Zapped entries stay in the files until the next break or the eviction, which find that no
 //! reference to the pgmap is left and do not look at its memmap.
+//!
+//! Rules: R14, R15.
 
 use core::ptr::NonNull;
 

@@ -20,9 +20,11 @@
 //! 9. the wait queue of an address ([`wait`])
 //!
 //! The free path runs with any of these held, and takes only the last.
+//!
+//! Rules: R15, R16.
 
 #![crate_name = "rust_fsdax"]
-// Beyond the kernel's lints.
+// Beyond the kernel's lints, for what scripts/unsafe-audit lists.
 #![warn(
     clippy::missing_safety_doc,
     clippy::multiple_unsafe_ops_per_block,

@@ -9,6 +9,8 @@
 //! place is looked for again from the start of the list, which is where new inodes are added.
 //!
 //! An inode that is being evicted is in no list. If that waits, it is found among the waiters.
+//!
+//! Rules: R10, R12.
 
 use core::ptr::NonNull;
 

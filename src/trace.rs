@@ -4,6 +4,8 @@
 //!
 //! The macro of the kernel crate knows only the kernel's own tracepoints, so that modules need
 //! one of their own.
+//!
+//! Rules: R12.
 
 use kernel::{
     ffi::{

@@ -3,6 +3,8 @@
 //! Sleeping on an address: the `wait_var_event()` family for Rust.
 //!
 //! The address is a key only and never dereferenced, so that it may outlive what it points to.
+//!
+//! Rules: R4, R12.
 
 use core::mem::MaybeUninit;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Who sleeps until a folio is idle, for debugfs.
+//!
+//! Rules: R12.
 
 use kernel::{
     prelude::*,

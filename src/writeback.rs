@@ -3,6 +3,8 @@
 //! Writeback of the entries of a bound superblock.
 //!
 //! Counterpart of `dax_writeback_mapping_range()` and `dax_writeback_one()` of `fs/dax.c`.
+//!
+//! Rules: R9.
 
 use kernel::{
     ffi::c_ulong,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What other modules may call: the functions of `include/linux/pgmap_folio.h`, and the provider.
+//!
+//! Rules: R1, R6, R12, R16.
 
 use kernel::prelude::*;
 

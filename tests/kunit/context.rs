@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Running a function where it may not sleep.
+//!
+//! Rules: R3.
 
 use kernel::prelude::*;
 

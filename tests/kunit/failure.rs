@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The entry lock of memory failure (R13).
+//!
+//! Rules: R13.
 
 use kernel::prelude::*;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Pgmaps over reserved memory, and files without a filesystem.
+//!
+//! Rules: none, the suites run on it.
 
 use core::{
     cell::UnsafeCell,

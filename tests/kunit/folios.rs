@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The free path (R3), and what counts as idle (R4).
+//!
+//! Rules: R3, R4.
 
 use kernel::prelude::*;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Holes that were read, where `write(2)` is about to put data.
+//!
+//! Rules: R10.
 
 use kernel::prelude::*;
 

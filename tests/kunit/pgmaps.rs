@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Requests of folios (R1) and the references to their pgmap (R2).
+//!
+//! Rules: R1, R2.
 
 use kernel::prelude::*;
 

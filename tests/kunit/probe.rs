@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What the code under test did: entries visited, holds of the i_pages lock, and tracepoints hit.
+//!
+//! Rules: R8, R10.
 
 use core::ptr::NonNull;
 

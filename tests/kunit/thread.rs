@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Threads whose results are waited for, but not for ever.
+//!
+//! Rules: none, the suites run on it.
 
 use core::cell::UnsafeCell;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What is true when a file is about to be unmapped.
+//!
+//! Rules: R6, R14, R17.
 
 use kernel::{
     prelude::*,
