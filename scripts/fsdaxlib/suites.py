@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import guest, kernel, kunit, ktap, machine, programs, sandbox, toolchain
+from . import guest, kernel, kunit, ktap, machine, programs, sandbox, toolchain, unsafe
 from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"
@@ -44,7 +44,7 @@ def all_suites() -> list[Suite]:
             for path in sorted((_TESTS / "host").glob("*.rs"))]
     scenarios = [Suite(path.stem, partial(_scenario, path), guest=True)
                  for path in sorted(programs.SOURCES.glob("test_*")) if path.suffix in (".sh", ".py")]
-    return [Suite("scripts", _scripts), *host, Suite("kunit", _kunit_built_in),
+    return [Suite("scripts", _scripts), Suite("audit", _audit), *host, Suite("kunit", _kunit_built_in),
             Suite("kunit-module", _kunit_module), *scenarios]
 
 
@@ -56,6 +56,15 @@ def _scripts() -> ktap.Report:
                           capture_output=True, text=True, check=False)
     log.write_text(done.stdout + done.stderr)
     return _counted(done, _UNITTEST_RESULT, _UNITTEST_COUNT, log)
+
+
+def _audit() -> ktap.Report:
+    """Whether all unsafe code says what it rests on: a case for each file."""
+    files = unsafe.audit()
+    for problem in unsafe.problems(files):
+        step(problem)
+    return ktap.Report([ktap.Case(file.path, "failed" if file.problems else "passed") for file in files],
+                       [] if files else ["there is no Rust file"])
 
 
 def _host(source: Path) -> ktap.Report:
