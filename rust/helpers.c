@@ -79,6 +79,52 @@ void rust_fsdax_xa_unlock_irq(struct xarray *xa)
 	xa_unlock_irq(xa);
 }
 
+/*
+ * Stores a value where XAS is and another value was: counts, siblings and
+ * marks stay, so that xas_store() would only find out what is known.
+ */
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry)
+{
+	struct xa_node *node = xas->xa_node;
+	void *old;
+
+	/* Not looked up, or alone in the head. */
+	if (xas_not_node(node))
+		return xas_store(xas, entry);
+	old = xa_entry_locked(xas->xa, node, xas->xa_offset);
+	rcu_assign_pointer(node->slots[xas->xa_offset], entry);
+	return old;
+}
+
+void *rust_fsdax_xas_next_entry(struct xa_state *xas, unsigned long max)
+{
+	return xas_next_entry(xas, max);
+}
+
+void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
+				 xa_mark_t mark)
+{
+	return xas_next_marked(xas, max, mark);
+}
+
+/* Most files have no entry at all with the mark that is asked for. */
+bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark)
+{
+	return xa_marked(xas->xa, mark) && xas_get_mark(xas, mark);
+}
+
+void rust_fsdax_xas_clear_mark(struct xa_state *xas, xa_mark_t mark)
+{
+	if (xa_marked(xas->xa, mark))
+		xas_clear_mark(xas, mark);
+}
+
+bool rust_fsdax_xas_is_dirty(struct xa_state *xas)
+{
+	return rust_fsdax_xas_has_mark(xas, PAGECACHE_TAG_DIRTY) ||
+	       rust_fsdax_xas_has_mark(xas, PAGECACHE_TAG_TOWRITE);
+}
+
 struct page *rust_fsdax_pfn_to_page(unsigned long pfn)
 {
 	return pfn_to_page(pfn);
@@ -124,11 +170,6 @@ int rust_fsdax_folio_mapcount(struct folio *folio)
 	return folio_mapcount(folio);
 }
 
-bool rust_fsdax_page_compound(struct page *page)
-{
-	return PageCompound(page);
-}
-
 void rust_fsdax_reset_head(struct folio *folio)
 {
 	folio_reset_order(folio);
@@ -155,6 +196,11 @@ unsigned long rust_fsdax_pgmap_head(struct dev_pagemap *pgmap)
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap)
 {
 	return !percpu_ref_is_dying(&pgmap->ref);
+}
+
+struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn)
+{
+	return page_pgmap(pfn_to_page(pfn));
 }
 
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error)

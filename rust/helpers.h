@@ -18,8 +18,16 @@
 static const unsigned int RUST_FSDAX_XA_CHUNK_SHIFT = XA_CHUNK_SHIFT;
 void rust_fsdax_xa_lock_irq(struct xarray *xa);
 void rust_fsdax_xa_unlock_irq(struct xarray *xa);
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
+void *rust_fsdax_xas_next_entry(struct xa_state *xas, unsigned long max);
+void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
+				 xa_mark_t mark);
+bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark);
+void rust_fsdax_xas_clear_mark(struct xa_state *xas, xa_mark_t mark);
+bool rust_fsdax_xas_is_dirty(struct xa_state *xas);
 
 /* folios */
+static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
 struct page *rust_fsdax_pfn_to_page(unsigned long pfn);
 unsigned long rust_fsdax_page_to_pfn(struct page *page);
 void *rust_fsdax_pfn_to_virt(unsigned long pfn);
@@ -29,7 +37,6 @@ bool rust_fsdax_folio_try_get(struct folio *folio);
 bool rust_fsdax_folio_ref_freeze(struct folio *folio, int count);
 int rust_fsdax_folio_ref_count(struct folio *folio);
 int rust_fsdax_folio_mapcount(struct folio *folio);
-bool rust_fsdax_page_compound(struct page *page);
 void rust_fsdax_reset_head(struct folio *folio);
 unsigned long rust_fsdax_folio_lock(unsigned long pfn);
 void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags);
@@ -39,6 +46,7 @@ bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap);
 void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap);
 unsigned long rust_fsdax_pgmap_head(struct dev_pagemap *pgmap);
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
+struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn);
 
 /* files */
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);

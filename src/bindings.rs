@@ -61,6 +61,10 @@ pub(crate) mod page_field {
     use super::*;
     use kernel::ptr::project;
 
+    pub(crate) fn flags(page: *mut page) -> *mut usize {
+        project!(mut page, .flags.f)
+    }
+
     pub(crate) fn zone_device_data(page: *mut page) -> *mut *mut c_void {
         project!(mut page, .__bindgen_anon_1.__bindgen_anon_4.zone_device_data)
     }

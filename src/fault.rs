@@ -42,6 +42,7 @@ use crate::{
         Mapping,
         Mark, //
     },
+    pgmap::PgmapRef, //
 };
 
 /// The `struct vm_fault` of a fault that is being handled.
@@ -115,6 +116,16 @@ impl<'a> Fault<'a> {
         unsafe { bindings::rust_fsdax_vma_sync(self.vma()) }
     }
 
+    fn pmd_is_huge(self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::rust_fsdax_vmf_pmd_huge(self.0) }
+    }
+
+    fn pmd_is_table(self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::rust_fsdax_vmf_pmd_table(self.0) }
+    }
+
     /// Maps the page or, in a PMD fault, the folio at `pfn`, which a tracked entry keeps.
     fn map(self, pfn: usize, order: Order, write: bool) -> vm_fault_t {
         // SAFETY: The folio stays, and hence the memmap.
@@ -167,7 +178,7 @@ impl DaxReadGuard {
         Self(unsafe { bindings::dax_read_lock() })
     }
 
-    /// The pfn and the kernel address of the memory of `order` that `iomap` has at `pos`.
+    /// The memory of `order` that `iomap` has at `pos`.
     ///
     /// `EINVAL` if the device has less than that in one piece, or not aligned. Follows
     /// `dax_iomap_direct_access()`.
@@ -176,7 +187,7 @@ impl DaxReadGuard {
         iomap: &bindings::iomap,
         pos: i64,
         order: Order,
-    ) -> Result<(usize, *mut c_void)> {
+    ) -> Result<DeviceMemory<'_>> {
         let byte = iomap
             .addr
             .wrapping_add(pos.wrapping_sub(iomap.offset) as u64);
@@ -199,9 +210,26 @@ impl DaxReadGuard {
             Err(_) => Err(Error::from_errno(length as i32)),
             Ok(pages) if pages < order.pages() || order.align(pfn) != pfn => Err(EINVAL),
             Ok(_) if kaddr.is_null() => Err(EFAULT),
-            Ok(_) => Ok((pfn, kaddr)),
+            Ok(_) => Ok(DeviceMemory {
+                pfn,
+                kaddr,
+                _guard: PhantomData,
+            }),
         }
     }
+}
+
+/// Memory that a DAX device gave access to.
+///
+/// # Invariants
+///
+/// `pfn` has a memmap and a pgmap, and they and the mapping at `kaddr` stay while the guard is
+/// held: filesystems get only devices with pages (`fs_dax_get_by_bdev()`), and a driver takes the
+/// device down (`kill_dax()`, which waits for those inside `dax_read_lock()`) before the pgmap.
+struct DeviceMemory<'g> {
+    pfn: usize,
+    kaddr: *mut c_void,
+    _guard: PhantomData<&'g DaxReadGuard>,
 }
 
 impl Drop for DaxReadGuard {
@@ -262,15 +290,11 @@ pub(crate) unsafe fn iomap_fault(
         Err(GrabError::Conflict) => return fault::FALLBACK,
         Err(GrabError::Io) => return fault::SIGBUS,
     };
-    // SAFETY: By the type invariant of `Fault`.
-    let huge = unsafe { bindings::rust_fsdax_vmf_pmd_huge(vmf.0) };
-    // SAFETY: As above.
-    let table = unsafe { bindings::rust_fsdax_vmf_pmd_table(vmf.0) };
     match order {
         // Somebody mapped a huge page meanwhile; retry with that.
-        Order::Pte if huge => return fault::NOPAGE,
+        Order::Pte if vmf.pmd_is_huge() => return fault::NOPAGE,
         // Or a page of it; retry with a page.
-        Order::Pmd if table => return 0,
+        Order::Pmd if vmf.pmd_is_table() => return 0,
         _ => {}
     }
 
@@ -344,6 +368,9 @@ pub(crate) unsafe fn iomap_fault(
     if pinned {
         return wait_to_replace(locked);
     }
+    if vmf.is_cow() {
+        locked.unlock();
+    }
     if ret == 0 && error != 0 {
         ret = from_errno(Error::from_errno(error));
     }
@@ -358,6 +385,8 @@ const REPLACE_WAIT_MS: u32 = 10;
 ///
 /// The locks of the fault go in between: what pins the block may need a fault of the same file
 /// to get done, and would wait for a truncate that waits for us.
+#[cold]
+#[inline(never)]
 fn wait_to_replace(locked: LockedEntry<'_>) -> vm_fault_t {
     let (mapping, index, entry) = (locked.mapping(), locked.index(), locked.entry());
     drop(locked);
@@ -419,7 +448,8 @@ fn serve(
     }
 
     let sync = write && vmf.is_sync() && u32::from(iomap.flags) & bindings::IOMAP_F_DIRTY != 0;
-    let dirty = write && !sync;
+    // A copy was not flushed, MAP_SYNC or not.
+    let dirty = replace || (write && !sync);
     if replace {
         match fsdax::give_up(locked) {
             Left::Busy => return Served::Pinned,
@@ -435,25 +465,23 @@ fn serve(
         device
             .direct_access(iomap, iter.pos, order)
             .map_err(from_errno)
-            .and_then(|(pfn, kaddr)| {
+            .and_then(|memory| {
                 if replace {
-                    copy_page(&device, iter, kaddr).map_err(from_errno)?;
+                    copy_page(&device, iter, memory.kaddr).map_err(from_errno)?;
                 }
                 // The request takes its pgmap reference before the device may go. What is
                 // replaced by a copy is ours alone.
-                let fresh = insert(vmf, locked, pfn, shared && !replace, order)?;
-                Ok((fresh, pfn))
+                let fresh = insert(vmf, locked, &memory, shared && !replace, dirty, order)?;
+                Ok((fresh, memory.pfn))
             })
     };
     let (fresh, pfn) = match inserted {
         Ok(inserted) => inserted,
         Err(ret) => return failure(order, ret),
     };
-    if dirty || replace {
-        // Before the page is mapped: whoever stores to it and calls fsync() finds the mark. And
-        // before the inode is marked: background writeback sees at least one of the two. A copy
-        // was not flushed, MAP_SYNC or not.
-        locked.with_marks(|pages| pages.set(Mark::Dirty));
+    if dirty {
+        // The entry was marked before, so that background writeback sees at least one of the two;
+        // and before the page is mapped, so that whoever stores to it and calls fsync() finds it.
         locked.mapping().mark_inode_dirty();
     }
     if sync {
@@ -462,7 +490,7 @@ fn serve(
 
     let ret = vmf.map(pfn, order, write);
     if ret != fault::NOPAGE && fresh {
-        if (dirty || replace) && old.kind() != Kind::Zapped {
+        if dirty && old.kind() != Kind::Zapped {
             locked.with_marks(|pages| pages.clear(Mark::Dirty));
         }
         fsdax::undo_insert(locked, old);
@@ -473,9 +501,13 @@ fn serve(
 /// Fills the page at `kaddr` with what the file has so far where `iter` is.
 ///
 /// Follows `dax_iomap_copy_around()` for a whole page.
+#[inline(never)]
 fn copy_page(device: &DaxReadGuard, iter: &bindings::iomap_iter, kaddr: *mut c_void) -> Result {
     let source = match u32::from(iter.srcmap.type_) {
-        bindings::IOMAP_MAPPED => Some(device.direct_access(&iter.srcmap, iter.pos, Order::Pte)?.1),
+        bindings::IOMAP_MAPPED => {
+            let memory = device.direct_access(&iter.srcmap, iter.pos, Order::Pte)?;
+            Some(memory.kaddr)
+        }
         // A hole: nothing is shared but the right to allocate a copy.
         _ => None,
     };
@@ -486,18 +518,24 @@ fn copy_page(device: &DaxReadGuard, iter: &bindings::iomap_iter, kaddr: *mut c_v
     })
 }
 
-/// Inserts the memory at `pfn`, where the fault of `order` is; returns whether it was not tracked.
+/// Inserts `memory`, where the fault of `order` is; returns whether it was not tracked.
 fn insert(
     vmf: Fault<'_>,
     locked: &mut LockedEntry<'_>,
-    pfn: usize,
+    memory: &DeviceMemory<'_>,
     shared: bool,
+    dirty: bool,
     order: Order,
 ) -> Result<bool, vm_fault_t> {
     // A PTE fault may find an entry for the PMD around.
-    let first = pfn.wrapping_sub(vmf.index_of(order) - locked.index());
+    let first = memory
+        .pfn
+        .wrapping_sub(vmf.index_of(order) - locked.index());
+    let whole = locked.entry().order();
+    // SAFETY: By the type invariant of `DeviceMemory`.
+    let live = || unsafe { PgmapRef::live_of_page(memory.pfn, first, whole) };
 
-    fsdax::insert(locked, first, shared).map_err(|e| {
+    fsdax::insert_live(locked, first, shared, dirty, live).map_err(|e| {
         // A large folio need not be there because small ones are; else nobody may use a block of
         // this file, and it changes only when its entry is gone.
         kernel::warn_on!(match e {
@@ -512,6 +550,7 @@ fn insert(
 /// Maps the zero page, or the huge zero page, for a read of a hole.
 ///
 /// Follows `dax_load_hole()` and `dax_pmd_load_hole()`.
+#[inline(never)]
 fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> vm_fault_t {
     let host = locked.mapping().host();
     let pfn = match order {
@@ -559,6 +598,7 @@ fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> vm_f
 }
 
 /// Fills and maps the private copy of a page. Follows `dax_fault_cow_page()`.
+#[inline(never)]
 fn private_copy(vmf: Fault<'_>, iomap: &bindings::iomap, pos: i64, is_hole: bool) -> vm_fault_t {
     if is_hole {
         // SAFETY: This is a CoW fault, which has a page of its own.
@@ -567,7 +607,7 @@ fn private_copy(vmf: Fault<'_>, iomap: &bindings::iomap, pos: i64, is_hole: bool
         let device = DaxReadGuard::new();
         match device.direct_access(iomap, pos, Order::Pte) {
             // SAFETY: This is a CoW fault, and the device keeps the page at `kaddr`.
-            Ok((_, kaddr)) => unsafe { bindings::rust_fsdax_copy_cow_page(vmf.0, kaddr) },
+            Ok(memory) => unsafe { bindings::rust_fsdax_copy_cow_page(vmf.0, memory.kaddr) },
             Err(e) => return from_errno(e),
         }
     } else {

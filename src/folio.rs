@@ -15,12 +15,18 @@ use core::{
 use kernel::{
     ffi::c_void,
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Full,
-        Relaxed,
-        Release, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        barrier::{
+            smp_rmb,
+            smp_wmb, //
+        },
     },
     types::NotThreadSafe, //
 };
@@ -39,6 +45,13 @@ use crate::{
     trace,
     wait, //
 };
+
+/// The number of pages that `struct folio` lies over. Of the others `prep_compound_page()` writes
+/// no more than the mapping, the head and the private word, which it sets to 0.
+const FOLIO_PAGES: usize = 4;
+
+/// How many pages [`Folio::are_free`] looks at before it decides.
+const PAGES_AT_ONCE: usize = 8;
 
 /// A folio whose count may be 0, borrowed with something that keeps its memmap.
 ///
@@ -140,38 +153,88 @@ impl<'p> Folio<'p> {
         unsafe { Atomic::from_ptr(page_field::index(self.as_raw())) }
     }
 
-    /// What says "free" on a tail page: the pgmap, where an active one has its head.
-    fn compound_info(&self) -> &Atomic<*mut c_void> {
-        // SAFETY: By the type invariant the field is valid. It is written while the page is free,
-        // or by the free path.
-        unsafe { Atomic::from_ptr(page_field::pgmap(self.as_raw())) }
-    }
-
     /// Whether the folio is active or draining, and not foreign: see [`Folio`]. Any context.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner().load(Acquire) as usize == owner_mark()
     }
 
     /// Whether this page is free: part of no active or draining folio, and of no file.
+    #[cfg(RUST_FSDAX_KUNIT)]
     pub(crate) fn is_free(self) -> bool {
-        // Atomically, since a page that is not free may change under us.
-        let count = self.refcount().load(Relaxed);
-        let mapping = self.mapping().load(Relaxed);
-        // SAFETY: By the type invariant the memmap stays; this reads flags atomically.
-        let compound = unsafe { bindings::rust_fsdax_page_compound(self.as_raw()) };
-
-        // A tail page has a count of 0 and no mark, but belongs to its head.
-        count == 0 && mapping.is_null() && !compound && !self.is_ours()
+        // SAFETY: It is one page.
+        unsafe { self.are_free(Order::Pte) }
     }
 
-    /// Makes the folio active, with a count of 1 that the caller gets.
+    /// Whether all pages of a folio of `order` are free that would start here.
+    ///
+    /// # Safety
+    ///
+    /// They are in the same memmap.
+    pub(crate) unsafe fn are_free(self, order: Order) -> bool {
+        // SAFETY: By the type invariant the field is valid. Flags may change: as READ_ONCE().
+        let flags = unsafe { page_field::flags(self.as_raw()).read_volatile() };
+        let free = flags & bindings::RUST_FSDAX_PG_HEAD == 0
+            && match order {
+                // SAFETY: It is one page.
+                Order::Pte => unsafe { self.are_unused::<1>() },
+                Order::Pmd => (0..order.pages()).step_by(PAGES_AT_ONCE).all(|i| {
+                    // SAFETY: By the requirement of this function.
+                    let first = unsafe { self.page(i) };
+                    // SAFETY: As above.
+                    unsafe { first.are_unused::<PAGES_AT_ONCE>() }
+                }),
+            };
+        // Whoever sees a page free sees what the free path has reset.
+        smp_rmb();
+        free
+    }
+
+    /// Whether `N` pages from this one on are neither in use nor draining, nor tails.
+    ///
+    /// This is all there is to see of a free page but the flag of a head, whose tails are seen.
+    ///
+    /// # Safety
+    ///
+    /// They are in the same memmap.
+    #[inline(always)]
+    unsafe fn are_unused<const N: usize>(self) -> bool {
+        // Without a branch for each page.
+        let (mut counts, mut words, mut heads, mut ours) = (0, 0, 0, false);
+
+        for i in 0..N {
+            // SAFETY: By the requirement of this function.
+            let page = unsafe { self.page(i) }.as_raw();
+            // A page that is not free may change under us, so all of this is as READ_ONCE().
+            // SAFETY: The field is valid, since the page is in the memmap.
+            counts |= unsafe { page_field::refcount(page).read_volatile() };
+            // SAFETY: As above.
+            words |= unsafe { page_field::mapping(page).read_volatile() } as usize;
+            // SAFETY: As above.
+            heads |= unsafe { page_field::pgmap(page).read_volatile() } as usize;
+            // SAFETY: As above.
+            let owner = unsafe { page_field::zone_device_data(page).read_volatile() };
+            ours |= owner as usize == owner_mark();
+        }
+        // A tail page has a count of 0 and no mark, but belongs to its head.
+        counts == 0 && words == 0 && heads & 1 == 0 && !ours
+    }
+
+    /// Makes the folio active, with a count of 1 that the caller gets, and tracked by `entry`.
     ///
     /// # Safety
     ///
     /// All pages of the folio are free, which `_lock` preserves, and the caller hands a pgmap
     /// reference over to it.
-    pub(crate) unsafe fn activate(self, order: Order, _lock: &FolioLock) -> FolioRef {
+    pub(crate) unsafe fn activate(
+        self,
+        order: Order,
+        entry: Option<(Mapping<'_>, usize)>,
+        _lock: &FolioLock,
+    ) -> FolioRef {
         let page = self.as_raw();
+        let (mapping, index) = entry.map_or((core::ptr::null_mut(), 0), |(mapping, index)| {
+            (mapping.as_raw(), index)
+        });
 
         if order != Order::Pte {
             // SAFETY: The pages are free and ours, so nobody else looks at them.
@@ -179,17 +242,46 @@ impl<'p> Folio<'p> {
         }
         // SAFETY: The folio is free and ours; the field is valid by the type invariant. As
         // WRITE_ONCE(), since `dax_lock_folio()` may read it.
-        unsafe { page_field::mapping(page).write_volatile(core::ptr::null_mut()) };
-        // SAFETY: As above.
-        unsafe { page_field::index(page).write_volatile(0) };
+        unsafe { page_field::index(page).write_volatile(index) };
         // SAFETY: The folio is free and ours; the field is valid by the type invariant.
         unsafe { page_field::private(page).write(0) };
+        self.mapping().store(mapping, Release);
         // Whoever gets a reference from now on sees all of the above.
         self.refcount().store(1, Release);
         // After the count, so that the folio never looks as if it were draining.
         self.owner().store(owner_mark() as *mut c_void, Release);
         // INVARIANT: The count of 1 is ours, and the mark and the pgmap reference are there.
         FolioRef(self.page)
+    }
+
+    /// Makes the tails of a folio of `nr` pages free.
+    ///
+    /// # Safety
+    ///
+    /// The folio is draining and has `nr` pages, and `pgmap` is its pgmap.
+    unsafe fn reset_tails(self, nr: usize, pgmap: *mut bindings::dev_pagemap) {
+        for i in 1..nr {
+            // SAFETY: By the requirement of this function.
+            let page = unsafe { self.page(i) }.as_raw();
+            if i < FOLIO_PAGES {
+                // SAFETY: The folio is draining, so the fields of all its pages are ours to write.
+                unsafe { page_field::zone_device_data(page).write_volatile(core::ptr::null_mut()) };
+                // SAFETY: As above.
+                unsafe { page_field::index(page).write_volatile(0) };
+                // SAFETY: As above.
+                unsafe { page_field::private(page).write(0) };
+            }
+            // SAFETY: As above.
+            unsafe { page_field::mapping(page).write_volatile(core::ptr::null_mut()) };
+        }
+        // A tail page is free as soon as it points to the pgmap instead of its head.
+        smp_wmb();
+        for i in 1..nr {
+            // SAFETY: By the requirement of this function.
+            let page = unsafe { self.page(i) }.as_raw();
+            // SAFETY: As above.
+            unsafe { page_field::pgmap(page).write_volatile(pgmap.cast()) };
+        }
     }
 
     /// What state the folio is in. Any context.
@@ -257,11 +349,9 @@ impl FolioRef {
         Self(unsafe { NonNull::new_unchecked(page) })
     }
 
-    /// Hands the reference over to an entry that is about to be tracked; returns the pfn.
-    pub(crate) fn into_entry(self) -> usize {
-        let pfn = self.pfn();
+    /// Hands the reference over to an entry that is about to be tracked.
+    pub(crate) fn into_entry(self) {
         core::mem::forget(self);
-        pfn
     }
 
     /// Gives the reference to C code.
@@ -342,30 +432,20 @@ pub(crate) unsafe fn free(page: *mut bindings::page, pgmap: *mut bindings::dev_p
     let folio = unsafe { Folio::from_raw(page, PhantomData) };
     // SAFETY: The folio is draining, so its fields are ours alone.
     let order = unsafe { bindings::rust_fsdax_folio_order(page.cast()) };
-    trace::free(folio.pfn(), order);
+    trace::free(folio, order);
 
-    // Atomically: `dax_lock_folio()` reads both.
-    folio.mapping().store(core::ptr::null_mut(), Relaxed);
-    folio.index().store(0, Relaxed);
-    // SAFETY: The folio is draining, so its fields are ours alone.
+    // SAFETY: The folio is draining, so its fields are ours alone to write. As WRITE_ONCE():
+    // `dax_lock_folio()` reads this and the next.
+    unsafe { page_field::mapping(page).write_volatile(core::ptr::null_mut()) };
+    // SAFETY: As above.
+    unsafe { page_field::index(page).write_volatile(0) };
+    // SAFETY: As above.
     unsafe { page_field::private(page).write(0) };
     if order != 0 {
         // SAFETY: As above.
         unsafe { bindings::rust_fsdax_reset_head(page.cast()) };
-        for i in 1..(1usize << order) {
-            // SAFETY: The folio has `1 << order` pages.
-            let tail = unsafe { folio.page(i) };
-            tail.owner().store(core::ptr::null_mut(), Relaxed);
-            tail.mapping().store(core::ptr::null_mut(), Relaxed);
-            // SAFETY: The folio is draining, so the fields of all its pages are ours to write. As
-            // WRITE_ONCE(), as for the head.
-            unsafe { page_field::index(tail.as_raw()).write_volatile(0) };
-            // SAFETY: The folio is draining, so that nobody else uses this field.
-            unsafe { page_field::private(tail.as_raw()).write(0) };
-            // A tail page is free as soon as it points to the pgmap instead of its head, so that
-            // comes last.
-            tail.compound_info().store(pgmap.cast(), Release);
-        }
+        // SAFETY: The folio has `1 << order` pages, and is draining.
+        unsafe { folio.reset_tails(1 << order, pgmap) };
     }
 
     let waiters = folio.wait_address();

@@ -164,6 +164,19 @@ pub(crate) fn insert(
     pfn: usize,
     may_share: bool,
 ) -> Result<bool, InsertError> {
+    let order = locked.entry().order();
+    insert_live(locked, pfn, may_share, false, || PgmapRef::live(pfn, order))
+}
+
+/// [`insert`] of a folio whose pgmap `live` finds. If it is `dirty`, the entry is marked so, under
+/// the same hold of the i_pages lock that makes it tracked.
+pub(crate) fn insert_live(
+    locked: &mut LockedEntry<'_>,
+    pfn: usize,
+    may_share: bool,
+    dirty: bool,
+    live: impl Fn() -> Result<PgmapRef>,
+) -> Result<bool, InsertError> {
     let old = locked.entry();
     let order = old.order();
 
@@ -171,6 +184,9 @@ pub(crate) fn insert(
         return Err(InsertError::Mismatch);
     }
     if old.kind() == Kind::Tracked {
+        if dirty {
+            locked.with_marks(|pages| pages.set(Mark::Dirty));
+        }
         return Ok(false);
     }
     let new = Entry::tracked(pfn, order).ok_or(InsertError::Mismatch)?;
@@ -178,11 +194,16 @@ pub(crate) fn insert(
         locked.mapping().unmap(locked.range());
     }
 
-    let folio = activate(locked, pfn, order, may_share)?;
+    let folio = activate(locked, order, may_share, live)?;
     let address = folio.as_folio().wait_address();
     // The entry takes over the reference, and is visible as tracked from here on.
     folio.into_entry();
-    locked.set(new, mark_for_break);
+    locked.set(new, |pages| {
+        if dirty {
+            pages.set(Mark::Dirty);
+        }
+        mark_for_break(pages);
+    });
     if old.kind() == Kind::Zapped {
         trace::revive(locked);
     } else {
@@ -191,30 +212,59 @@ pub(crate) fn insert(
     // A break that sleeps until the folio is idle has to zap the entry again, and the entry of
     // another file that was zapped need not wait any more. They check under the i_pages lock that
     // `set` took, or the folio lock.
-    address.wake();
+    if old.kind() == Kind::Zapped || may_share {
+        address.wake();
+    }
     Ok(true)
 }
 
 /// After so many races for a shared folio that others won, it is taken to be part of another one.
 const LOST_RACES: u32 = 64;
 
-/// Gets a reference to the folio at `pfn` and associates it with the entry.
+/// Gets a reference to the folio that `live` takes a pgmap for, and associates it with the entry.
 fn activate(
     locked: &LockedEntry<'_>,
-    pfn: usize,
     order: Order,
     may_share: bool,
+    live: impl Fn() -> Result<PgmapRef>,
 ) -> Result<FolioRef, InsertError> {
     let entry = (locked.mapping(), locked.index());
+    let live = || {
+        live().map_err(|e| {
+            if e == ERANGE {
+                InsertError::Range
+            } else {
+                InsertError::Dying
+            }
+        })
+    };
+
+    if locked.entry().kind() == Kind::Empty {
+        // Most likely free.
+        if let Ok(folio) = pgmap::request(live()?, Some(entry)) {
+            return Ok(folio);
+        }
+    }
+    join(entry, order, may_share, live)
+}
+
+/// [`activate`] for a folio that is in use, or was a moment ago.
+#[cold]
+#[inline(never)]
+fn join(
+    entry: (Mapping<'_>, usize),
+    order: Order,
+    may_share: bool,
+    live: impl Fn() -> Result<PgmapRef, InsertError>,
+) -> Result<FolioRef, InsertError> {
     let mut lost = 0;
 
     loop {
-        let pgmap = PgmapRef::live(pfn).ok_or(InsertError::Dying)?;
+        let pgmap = live()?;
         match pgmap.folio().look() {
             State::Draining => pgmap.folio().wait_drained(),
-            State::Idle => match pgmap::request(pgmap, order, Some(entry)) {
+            State::Idle => match pgmap::request(pgmap, Some(entry)) {
                 Ok(folio) => return Ok(folio),
-                Err(e) if e == ERANGE => return Err(InsertError::Range),
                 // Another file requested it first, and can be joined now, unless it has let it go
                 // again; or a page of it is in use as part of another folio, and stays so.
                 Err(_) if may_share && lost < LOST_RACES => lost += 1,
@@ -242,26 +292,37 @@ pub(crate) enum Left {
     Busy,
 }
 
-/// Zaps `entry`, found tracked and unlocked at the position: its reference goes, the slot stays.
-fn zap(pages: &mut Pages<'_, '_>, entry: Entry) -> Left {
+/// What becomes of a slot that says nothing any more: its folio is idle, and it is not dirty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spent {
+    /// It stays, with a zapped entry.
+    Stays,
+    /// It is removed at once, which saves a visit.
+    Goes,
+}
+
+/// Zaps `entry`, found tracked and unlocked at the position: its reference goes, the slot stays
+/// unless it is spent.
+fn zap(pages: &mut Pages<'_, '_>, entry: Entry, spent: Spent) -> Left {
     let mapping = pages.mapping();
     let index = entry.order().align(pages.index());
 
-    pages.replace(entry.zapped());
     trace::zap(mapping, index, entry);
-    // SAFETY: The entry was tracked, and is zapped now.
+    // SAFETY: The entry was tracked, and is zapped or removed below, before anybody can look.
     let folio = unsafe { FolioRef::from_entry(entry.pfn()) };
-    match release(folio, mapping, index) {
-        Left::Idle => {
-            pages.clear(Mark::Busy);
-            Left::Idle
-        }
-        Left::Busy => {
-            pages.set(Mark::Busy);
-            trace::break_busy(mapping, index, entry);
-            Left::Busy
-        }
+    let left = release(folio, mapping, index);
+    if left == Left::Busy {
+        pages.replace(entry, entry.zapped());
+        pages.set(Mark::Busy);
+        trace::break_busy(mapping, index, entry);
+    } else if spent == Spent::Stays || pages.is_dirty() {
+        pages.replace(entry, entry.zapped());
+        pages.clear(Mark::Busy);
+    } else {
+        trace::remove(mapping, index, entry);
+        pages.remove(entry);
     }
+    left
 }
 
 /// Drops the reference of the entry at `index` of `mapping`.
@@ -346,7 +407,12 @@ fn break_and_remove(mapping: Mapping<'_>, range: Range, data: Data, on_busy: OnB
         return Ok(());
     }
     mapping.unmap(range);
-    if zap_range(mapping, range) == Left::Busy {
+    // Who does not wait finds all entries again.
+    let spent = match on_busy {
+        OnBusy::Fail => Spent::Stays,
+        _ => Spent::Goes,
+    };
+    if zap_range(mapping, range, spent) == Left::Busy {
         if matches!(on_busy, OnBusy::Fail) && busy_entry(mapping, range).is_some() {
             return Err(ERESTARTSYS);
         }
@@ -358,7 +424,7 @@ fn break_and_remove(mapping: Mapping<'_>, range: Range, data: Data, on_busy: OnB
 }
 
 /// Step 1: zaps all entries in `range`. Returns whether any folio is busy.
-fn zap_range(mapping: Mapping<'_>, range: Range) -> Left {
+fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Left {
     let mut left = Left::Idle;
     let mut cursor = mapping.at(range.first);
     let mut pages = cursor.lock();
@@ -369,8 +435,10 @@ fn zap_range(mapping: Mapping<'_>, range: Range) -> Left {
             pages.wait_unlocked(entry);
             continue;
         }
-        let whole = Range::of_entry(pages.index(), entry.order());
-        if !range.contains(whole) && entry.kind() == Kind::Tracked {
+        // A page that was found is in the range.
+        let partial = entry.order() != Order::Pte
+            && !range.contains(Range::of_entry(pages.index(), entry.order()));
+        if partial && entry.kind() == Kind::Tracked {
             // The rest of a large folio goes too, and its data must not.
             let locked = pages.lock_entry(entry);
             pages.unlocked(|| clean_and_unmap(locked));
@@ -379,11 +447,11 @@ fn zap_range(mapping: Mapping<'_>, range: Range) -> Left {
                 pages.restart();
                 continue;
             };
-            if entry.kind() == Kind::Tracked && zap(&mut pages, entry) == Left::Busy {
+            if entry.kind() == Kind::Tracked && zap(&mut pages, entry, spent) == Left::Busy {
                 left = Left::Busy;
             }
         } else if entry.kind() == Kind::Tracked {
-            if zap(&mut pages, entry) == Left::Busy {
+            if zap(&mut pages, entry, spent) == Left::Busy {
                 left = Left::Busy;
             }
         } else if pages.has(Mark::Busy) {
@@ -401,12 +469,12 @@ fn zap_range(mapping: Mapping<'_>, range: Range) -> Left {
 }
 
 /// Writes an entry back that is only partly in the range of a break, and unmaps all of it.
-fn clean_and_unmap(mut locked: LockedEntry<'_>) {
+fn clean_and_unmap(locked: LockedEntry<'_>) {
     let mapping = locked.mapping();
-    let dirty = locked.with_marks(|pages| pages.has(Mark::Dirty) || pages.has(Mark::ToWrite));
+    let dirty = locked.with_marks(|pages| pages.is_dirty());
 
     if dirty {
-        writeback::flush_now(&mut locked);
+        writeback::flush_now(&locked);
     }
     mapping.unmap(locked.range());
 }
@@ -437,7 +505,7 @@ fn settle_next(mapping: Mapping<'_>, range: Range, on_busy: &OnBusy<'_>) -> Resu
             pages.unlocked(|| clean_if_partial(locked, range));
             match pages.load() {
                 Some(e) if e == entry => {
-                    zap(&mut pages, entry);
+                    zap(&mut pages, entry, Spent::Stays);
                 }
                 _ => {}
             }
@@ -549,15 +617,14 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
             // Step 2 leaves none, and the filesystem keeps faults out. If it does not, the next
             // break finds what is left.
             kernel::warn_on!(true);
-            zap(&mut pages, entry);
+            zap(&mut pages, entry, Spent::Stays);
             continue;
         }
-        let dirty = pages.has(Mark::Dirty) || pages.has(Mark::ToWrite);
         let whole = range.contains(Range::of_entry(pages.index(), entry.order()));
-        if dirty && entry.is_mapped() && (data == Data::Keep || !whole) {
-            let mut locked = pages.lock_entry(entry);
+        if (data == Data::Keep || !whole) && entry.is_mapped() && pages.is_dirty() {
+            let locked = pages.lock_entry(entry);
             pages.unlocked(|| {
-                writeback::flush_now(&mut locked);
+                writeback::flush_now(&locked);
                 drop(locked);
             });
             // Found again, clean.
@@ -599,7 +666,7 @@ pub(crate) fn remove_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Re
     let Some(mut locked) = mapping.lock_entry(index) else {
         return Removed::Absent;
     };
-    let dirty = locked.with_marks(|pages| pages.has(Mark::Dirty) || pages.has(Mark::ToWrite));
+    let dirty = locked.with_marks(|pages| pages.is_dirty());
     if dirty && data == Data::Keep {
         return Removed::Dirty;
     }
@@ -645,8 +712,10 @@ fn unmap_and_zap(locked: &mut LockedEntry<'_>) -> Left {
 /// unmapped, and the block must not be replaced yet: it could be freed, and used again, under the
 /// pin. Process context, may sleep. Takes the place of the replacement in `dax_insert_entry()`,
 /// which does not wait.
+#[cold]
+#[inline(never)]
 pub(crate) fn give_up(locked: &mut LockedEntry<'_>) -> Left {
-    if locked.with_marks(|pages| pages.has(Mark::Dirty) || pages.has(Mark::ToWrite)) {
+    if locked.with_marks(|pages| pages.is_dirty()) {
         writeback::flush_now(locked);
     }
     let left = unmap_and_zap(locked);
@@ -773,7 +842,7 @@ pub(crate) fn clear_dirty_range(mapping: Mapping<'_>, range: Range) {
 /// Process context, may sleep. Follows `dax_layout_busy_page_range()`.
 pub(crate) fn busy_pfn(mapping: Mapping<'_>, range: Range) -> Option<usize> {
     mapping.unmap(range);
-    if zap_range(mapping, range) == Left::Idle {
+    if zap_range(mapping, range, Spent::Stays) == Left::Idle {
         return None;
     }
     busy_entry(mapping, range).map(Entry::pfn)
@@ -818,7 +887,7 @@ pub(crate) fn revoke(mapping: Mapping<'_>, pgmap: &Pgmap) -> bool {
         if entry.is_mapped() && pgmap.has(entry.pfn()) {
             any = true;
             if entry.kind() == Kind::Tracked {
-                zap(&mut pages, entry);
+                zap(&mut pages, entry, Spent::Stays);
             }
         }
         breathe(&mut pages, &mut scanned, entry);
@@ -863,6 +932,8 @@ pub(crate) fn insert_entry(
 ///
 /// A zapped entry is zapped again; any other becomes an empty one, which is removed when it is
 /// unlocked, unless somebody got hold of the folio meanwhile: then it stays, zapped.
+#[cold]
+#[inline(never)]
 pub(crate) fn undo_insert(locked: &mut LockedEntry<'_>, old: Entry) {
     let entry = locked.entry();
 

@@ -259,7 +259,13 @@ impl<'m> Cursor<'m> {
     /// Takes the i_pages lock; irqs are off until the guard is dropped.
     pub(crate) fn lock(&mut self) -> Pages<'_, 'm> {
         // Whatever was looked up before is stale.
-        self.xas.xa_node = XAS_RESTART as *mut _;
+        self.lock_at(Slot::UNKNOWN)
+    }
+
+    /// Takes the i_pages lock, at the slot of a locked entry.
+    fn lock_at(&mut self, slot: Slot) -> Pages<'_, 'm> {
+        self.xas.xa_node = slot.node;
+        self.xas.xa_offset = slot.offset;
         // SAFETY: The mapping is valid; unlocked when the guard is dropped.
         unsafe { bindings::rust_fsdax_xa_lock_irq(self.xas.xa) };
         #[cfg(RUST_FSDAX_KUNIT)]
@@ -300,6 +306,26 @@ impl Drop for Cursor<'_> {
             unsafe { bindings::xas_nomem(&mut self.xas, 0) };
         }
     }
+}
+
+/// Where in `i_pages` a locked entry is, so that it need not be looked up again.
+///
+/// # Invariants
+///
+/// `node` is `XAS_RESTART`, or the node in which the entry is at `offset`, for as long as it is
+/// locked. Nobody removes the entry meanwhile, and a node stays as long as it has an entry: but
+/// for that of page offset 0 alone, which `xas_shrink()` moves to the head.
+#[derive(Clone, Copy)]
+struct Slot {
+    node: *mut bindings::xa_node,
+    offset: u8,
+}
+
+impl Slot {
+    const UNKNOWN: Self = Self {
+        node: XAS_RESTART as *mut _,
+        offset: 0,
+    };
 }
 
 /// A position in `i_pages`, whose lock is held.
@@ -354,7 +380,7 @@ impl<'m> Pages<'_, 'm> {
     pub(crate) fn find(&mut self, last: usize) -> Option<Entry> {
         loop {
             // SAFETY: By the type invariant the lock is held.
-            let raw = unsafe { bindings::xas_find(self.xas(), last) };
+            let raw = unsafe { bindings::rust_fsdax_xas_next_entry(self.xas(), last) };
             // What is no entry was warned about; do not take it for the end.
             if raw.is_null() {
                 return None;
@@ -368,7 +394,8 @@ impl<'m> Pages<'_, 'm> {
     /// Moves to the next entry with `mark`, up to page offset `last`.
     pub(crate) fn find_marked(&mut self, last: usize, mark: Mark) -> Option<Entry> {
         // SAFETY: By the type invariant the lock is held.
-        Self::entry(unsafe { bindings::xas_find_marked(self.xas(), last, mark.raw()) })
+        let raw = unsafe { bindings::rust_fsdax_xas_next_marked(self.xas(), last, mark.raw()) };
+        Self::entry(raw)
     }
 
     fn find_conflict(&mut self) -> Option<Entry> {
@@ -376,22 +403,42 @@ impl<'m> Pages<'_, 'm> {
         Self::entry(unsafe { bindings::xas_find_conflict(self.xas()) })
     }
 
+    /// Looks the position up, unless it is known.
+    fn look_up(&mut self) {
+        if self.cursor.xas.xa_node as usize == XAS_RESTART {
+            self.load();
+        }
+    }
+
     /// Looks the position up again; the next find may return the same entry.
     pub(crate) fn restart(&mut self) {
         self.cursor.xas.xa_node = XAS_RESTART as *mut _;
     }
 
-    /// Replaces the entry at the position, which was just loaded or found. Marks stay.
-    pub(crate) fn replace(&mut self, entry: Entry) {
-        let value = (entry.value() << 1 | 1) as *mut c_void;
+    /// As xa_mk_value().
+    fn raw(entry: Entry) -> *mut c_void {
+        (entry.value() << 1 | 1) as *mut c_void
+    }
+
+    /// Replaces `old` at the position, which was just loaded or found, or is the slot of a locked
+    /// entry. Marks stay.
+    pub(crate) fn replace(&mut self, old: Entry, new: Entry) {
         // SAFETY: By the type invariant the lock is held. No memory is needed to replace.
-        unsafe { bindings::xas_store(self.xas(), value) };
+        let was = unsafe { bindings::rust_fsdax_xas_replace(self.xas(), Self::raw(new)) };
+        kernel::warn_on!(was != Self::raw(old));
+    }
+
+    /// Stores `entry` where there is none. Fails for want of memory, see [`Cursor::error`].
+    fn insert(&mut self, entry: Entry) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::xas_store(self.xas(), Self::raw(entry)) };
     }
 
     /// Removes `entry` from the position, where it was just loaded or found, with its marks.
     pub(crate) fn remove(&mut self, entry: Entry) {
         // SAFETY: By the type invariant the lock is held. No memory is needed to remove.
-        unsafe { bindings::xas_store(self.xas(), core::ptr::null_mut()) };
+        let was = unsafe { bindings::xas_store(self.xas(), core::ptr::null_mut()) };
+        kernel::warn_on!(was != Self::raw(entry));
         let mapping = self.mapping().as_raw();
         // SAFETY: The i_pages lock protects the count.
         unsafe { (*mapping).nrpages -= entry.order().pages() };
@@ -400,7 +447,13 @@ impl<'m> Pages<'_, 'm> {
     /// Whether the entry at the position has `mark`.
     pub(crate) fn has(&mut self, mark: Mark) -> bool {
         // SAFETY: By the type invariant the lock is held.
-        unsafe { bindings::xas_get_mark(self.xas(), mark.raw()) }
+        unsafe { bindings::rust_fsdax_xas_has_mark(self.xas(), mark.raw()) }
+    }
+
+    /// Whether the entry at the position has data that is not written back.
+    pub(crate) fn is_dirty(&mut self) -> bool {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::rust_fsdax_xas_is_dirty(self.xas()) }
     }
 
     /// Sets `mark` on the entry at the position.
@@ -412,7 +465,7 @@ impl<'m> Pages<'_, 'm> {
     /// Clears `mark` of the entry at the position.
     pub(crate) fn clear(&mut self, mark: Mark) {
         // SAFETY: By the type invariant the lock is held.
-        unsafe { bindings::xas_clear_mark(self.xas(), mark.raw()) }
+        unsafe { bindings::rust_fsdax_xas_clear_mark(self.xas(), mark.raw()) }
     }
 
     /// Sleeps until the lock of `entry`, seen locked at the position, may be free.
@@ -455,15 +508,49 @@ impl<'m> Pages<'_, 'm> {
         ret
     }
 
+    /// Drops the i_pages lock while `f` runs. The position is that of `locked` afterwards.
+    pub(crate) fn unlocked_at<R>(&mut self, locked: &LockedEntry<'m>, f: impl FnOnce() -> R) -> R {
+        let ret = self.unlocked(f);
+        self.cursor.xas.xa_node = locked.slot.node;
+        self.cursor.xas.xa_offset = locked.slot.offset;
+        self.look_up();
+        ret
+    }
+
+    /// Unlocks the entry at the position, which [`Self::unlocked_at`] went back to.
+    pub(crate) fn unlock_entry(&mut self, locked: LockedEntry<'m>) {
+        self.replace(locked.entry.locked(), locked.entry);
+        self.wake(locked.entry);
+        core::mem::forget(locked);
+    }
+
     /// Locks `entry`, which was just loaded or found at the position and is not locked.
     ///
     /// The i_pages lock must be dropped before the guard is.
     pub(crate) fn lock_entry(&mut self, entry: Entry) -> LockedEntry<'m> {
-        self.replace(entry.locked());
+        self.replace(entry, entry.locked());
+        self.locked(entry)
+    }
+
+    /// The guard of `entry`, which was just stored, locked, at the position.
+    fn locked(&self, entry: Entry) -> LockedEntry<'m> {
+        let index = entry.order().align(self.index());
+        let xas = &self.cursor.xas;
+
+        // INVARIANT: The caller just stored it.
         LockedEntry {
             mapping: self.mapping(),
-            index: entry.order().align(self.index()),
+            index,
             entry,
+            // INVARIANT: See `Slot` for page offset 0.
+            slot: if index == 0 {
+                Slot::UNKNOWN
+            } else {
+                Slot {
+                    node: xas.xa_node,
+                    offset: xas.xa_offset,
+                }
+            },
         }
     }
 
@@ -509,6 +596,7 @@ pub(crate) struct LockedEntry<'m> {
     mapping: Mapping<'m>,
     index: usize,
     entry: Entry,
+    slot: Slot,
 }
 
 impl<'m> LockedEntry<'m> {
@@ -526,39 +614,36 @@ impl<'m> LockedEntry<'m> {
         let mut cursor = Cursor::new(mapping, index, order);
         loop {
             let mut pages = cursor.lock();
-            match pages.find_conflict() {
+            // Whatever covers a page is found by looking there.
+            let found = match order {
+                Order::Pte => pages.load(),
+                Order::Pmd => pages.find_conflict(),
+            };
+            match found {
                 Some(entry) if entry.order().pages() < order.pages() => {
-                    return Err(GrabError::Conflict)
+                    drop(pages);
+                    Self::remove_empty(mapping, index, order)?;
+                    continue;
                 }
                 Some(entry) if entry.is_locked() => {
                     pages.wait_unlocked(entry);
                     continue;
                 }
                 Some(entry) if entry.order() != order && !entry.is_mapped() => {
-                    let mut big = pages.lock_entry(entry);
+                    let big = pages.lock_entry(entry);
                     drop(pages);
-                    if entry.kind() == Kind::Zero {
-                        mapping.unmap(big.range());
-                    }
-                    big.set(Entry::empty(entry.order()), |_| ());
-                    // Empty, so that it is removed now.
-                    drop(big);
+                    Self::remove_big(big);
                     continue;
                 }
                 Some(entry) => return Ok(pages.lock_entry(entry)),
                 None => {}
             }
             let entry = Entry::empty(order);
-            pages.replace(entry.locked());
+            pages.insert(entry.locked());
             if pages.cursor.error().is_ok() {
                 // SAFETY: The i_pages lock protects the count.
                 unsafe { (*mapping.as_raw()).nrpages += order.pages() };
-                // INVARIANT: Just stored.
-                return Ok(Self {
-                    mapping,
-                    index: order.align(index),
-                    entry,
-                });
+                return Ok(pages.locked(entry));
             }
             drop(pages);
             match cursor.nomem() {
@@ -567,6 +652,32 @@ impl<'m> LockedEntry<'m> {
                 _ => return Err(GrabError::Io),
             }
         }
+    }
+
+    /// Makes room for an entry of `order` where smaller ones are, if these are empty.
+    #[cold]
+    fn remove_empty(mapping: Mapping<'m>, index: usize, order: Order) -> Result<(), GrabError> {
+        let range = Range::of_entry(index, order);
+        let mut cursor = mapping.at(range.first);
+        let mut pages = cursor.lock();
+
+        while let Some(entry) = pages.find(range.last) {
+            if entry.is_locked() || entry.kind() != Kind::Empty {
+                return Err(GrabError::Conflict);
+            }
+            pages.remove(entry);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a smaller entry where `big` is, which names no block.
+    #[cold]
+    fn remove_big(mut big: Self) {
+        if big.entry().kind() == Kind::Zero {
+            big.mapping.unmap(big.range());
+        }
+        // Empty, so that it is removed now.
+        big.set(Entry::empty(big.entry().order()), |_| ());
     }
 
     /// The entry, unlocked.
@@ -594,10 +705,10 @@ impl<'m> LockedEntry<'m> {
     pub(crate) fn set(&mut self, entry: Entry, marks: impl FnOnce(&mut Pages<'_, 'm>)) {
         kernel::warn_on!(entry.order() != self.entry.order());
         let mut cursor = self.mapping.at(self.index);
-        let mut pages = cursor.lock();
-        pages.load();
+        let mut pages = cursor.lock_at(self.slot);
+        pages.look_up();
         if entry != self.entry {
-            pages.replace(entry.locked());
+            pages.replace(self.entry.locked(), entry.locked());
             // INVARIANT: Just stored.
             self.entry = entry;
         }
@@ -607,9 +718,17 @@ impl<'m> LockedEntry<'m> {
     /// Changes the marks of the entry under the i_pages lock.
     pub(crate) fn with_marks<R>(&self, f: impl FnOnce(&mut Pages<'_, 'm>) -> R) -> R {
         let mut cursor = self.mapping.at(self.index);
-        let mut pages = cursor.lock();
-        pages.load();
+        let mut pages = cursor.lock_at(self.slot);
+        pages.look_up();
         f(&mut pages)
+    }
+
+    /// Unlocks the entry, and leaves it there even if it is empty.
+    ///
+    /// For faults that need only the lock: those that follow in the neighbourhood find a node.
+    pub(crate) fn unlock(self) {
+        self.finish(false);
+        core::mem::forget(self);
     }
 
     /// Removes the entry. It must hold no reference.
@@ -648,18 +767,17 @@ impl<'m> LockedEntry<'m> {
             mapping,
             index: entry.order().align(index),
             entry,
+            slot: Slot::UNKNOWN,
         })
     }
 
     fn finish(&self, remove: bool) {
         let mut cursor = self.mapping.at(self.index);
-        let mut pages = cursor.lock();
-        let there = pages.load();
-        kernel::warn_on!(there != Some(self.entry.locked()));
+        let mut pages = cursor.lock_at(self.slot);
         if remove {
-            pages.remove(self.entry);
+            pages.remove(self.entry.locked());
         } else {
-            pages.replace(self.entry);
+            pages.replace(self.entry.locked(), self.entry);
         }
         // Both of the order that waiters saw; the position is where the entry starts.
         pages.wake(self.entry);

@@ -25,7 +25,6 @@ use crate::{
     entry::Order,
     folio::{
         self,
-        Association,
         Folio,
         FolioLock,
         FolioRef, //
@@ -140,37 +139,86 @@ impl Pgmap {
         unsafe { Folio::from_raw(page, PhantomData) }
     }
 
-    /// Takes a reference for the page at `pfn`, unless the pgmap is dying. Any context.
-    fn tryget_live(&self, pfn: usize) -> Option<PgmapRef> {
+    /// Whether the pages of a folio of `order` at `pfn` are FS_DAX memory of one range, aligned.
+    fn contains(&self, pfn: usize, order: Order) -> bool {
+        self.is_fs_dax()
+            && order.align(pfn) == pfn
+            && self
+                .ranges()
+                .any(|pfns| pfns.contains(&pfn) && order.pages() <= pfns.end - pfn)
+    }
+
+    /// Takes a reference for the folio of `order` at `pfn`, unless the pgmap is dying.
+    ///
+    /// Any context.
+    fn tryget_live(&self, pfn: usize, order: Order) -> Option<PgmapRef> {
         // SAFETY: By the type invariant the pgmap is valid.
         if !unsafe { bindings::rust_fsdax_pgmap_tryget_live(self.as_raw()) } {
             return None;
         }
-        // INVARIANT: The reference was just taken, and the caller got `pfn` from `pfn_at`.
-        NonNull::new(self.as_raw()).map(|pgmap| PgmapRef { pgmap, pfn })
+        // INVARIANT: The reference was just taken, and the caller has checked the pages.
+        NonNull::new(self.as_raw()).map(|pgmap| PgmapRef { pgmap, pfn, order })
     }
 }
 
-/// One reference to the pgmap of a page.
+/// One reference to the pgmap of a folio.
 ///
 /// # Invariants
 ///
-/// Owns one count of `pgmap->ref`, and `pfn` is in one of its ranges. Hence the pgmap and the
-/// memmap of all its pfns stay.
+/// Owns one count of `pgmap->ref`, and the pages of a folio of `order` at `pfn` are in one of its
+/// ranges. Hence the pgmap and the memmap of all its pfns stay.
 pub(crate) struct PgmapRef {
     pgmap: NonNull<bindings::dev_pagemap>,
     pfn: usize,
+    order: Order,
 }
 
 impl PgmapRef {
-    /// The pgmap of `pfn`, to request a folio from it.
+    /// The pgmap of `pfn`, to request a folio of `order` from it.
     ///
-    /// `None` if there is none or it is dying. Any context. Follows `get_dev_pagemap()`.
-    pub(crate) fn live(pfn: usize) -> Option<Self> {
+    /// # Errors
+    ///
+    /// - `ENXIO`: there is no pgmap, or it is dying.
+    /// - `ERANGE`: the pages are not all FS_DAX memory of one range, or not aligned.
+    ///
+    /// Any context. Follows `get_dev_pagemap()`.
+    pub(crate) fn live(pfn: usize, order: Order) -> Result<Self> {
         // SAFETY: Any pfn may be looked up.
         let pgmap = unsafe { bindings::get_dev_pagemap(pfn) };
-        // INVARIANT: `get_dev_pagemap` took a reference if it found a pgmap with this pfn.
-        NonNull::new(pgmap).map(|pgmap| Self { pgmap, pfn })
+        let pgmap = NonNull::new(pgmap).ok_or(ENXIO)?;
+        // INVARIANT: `get_dev_pagemap` took a reference to the pgmap with this pfn.
+        let mut found = Self {
+            pgmap,
+            pfn,
+            order: Order::Pte,
+        };
+        if !found.as_pgmap().contains(pfn, order) {
+            return Err(ERANGE);
+        }
+        // INVARIANT: Just checked.
+        found.order = order;
+        Ok(found)
+    }
+
+    /// The same for a page that a DAX device gave access to, without a look-up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::live`].
+    ///
+    /// # Safety
+    ///
+    /// `page_pfn` has a memmap and an FS_DAX pgmap, which are not freed during the call.
+    pub(crate) unsafe fn live_of_page(page_pfn: usize, pfn: usize, order: Order) -> Result<Self> {
+        // SAFETY: By the requirement of this function.
+        let raw = unsafe { bindings::rust_fsdax_pfn_pgmap(page_pfn) };
+        // SAFETY: By the requirement of this function.
+        let pgmap = unsafe { Pgmap::from_raw(raw) };
+        // A page is all in one range of its pgmap.
+        if (pfn, order) != (page_pfn, Order::Pte) && !pgmap.contains(pfn, order) {
+            return Err(ERANGE);
+        }
+        pgmap.tryget_live(pfn, order).ok_or(ENXIO)
     }
 
     /// The pgmap of `pfn`, to look at a folio that may have become idle.
@@ -181,18 +229,16 @@ impl PgmapRef {
         // SAFETY: Any pfn may be looked up.
         let pgmap = unsafe { bindings::rust_fsdax_tryget_dev_pagemap(pfn) };
         // INVARIANT: `tryget_dev_pagemap` took a reference if it found a pgmap with this pfn.
-        NonNull::new(pgmap).map(|pgmap| Self { pgmap, pfn })
+        NonNull::new(pgmap).map(|pgmap| Self {
+            pgmap,
+            pfn,
+            order: Order::Pte,
+        })
     }
 
-    /// Whether all pages of a folio of `order` at the pfn are FS_DAX memory of one range.
-    fn contains(&self, order: Order) -> bool {
+    fn as_pgmap(&self) -> &Pgmap {
         // SAFETY: By the type invariant the pgmap stays while `self` does.
-        let pgmap = unsafe { Pgmap::from_raw(self.pgmap.as_ptr()) };
-        pgmap.is_fs_dax()
-            && order.align(self.pfn) == self.pfn
-            && pgmap
-                .ranges()
-                .any(|pfns| pfns.contains(&self.pfn) && order.pages() <= pfns.end - self.pfn)
+        unsafe { Pgmap::from_raw(self.pgmap.as_ptr()) }
     }
 
     /// The folio at the pfn, which may be idle and whose memmap stays while `self` is borrowed.
@@ -211,44 +257,31 @@ impl Drop for PgmapRef {
     }
 }
 
-/// Activates the free folio of `order` at the pfn of `pgmap`: count 0 -> 1, owned by this module.
+/// Activates the free folio that `pgmap` was taken for: count 0 -> 1, owned by this module.
 ///
 /// The folio takes over `pgmap`, which is put when the folio is freed. If it is for the entry at
 /// an index of a file, it is associated with that before anybody else can find it.
 ///
 /// # Errors
 ///
-/// - `ERANGE`: the pages are not all FS_DAX memory of one range, or not aligned.
-/// - `EBUSY`: one of them is part of a folio that is active or not idle yet.
-///
-/// Nothing was changed then.
+/// `EBUSY`: one of its pages is part of a folio that is active or not idle yet. Nothing was changed
+/// then.
 ///
 /// Any context in which an irq-safe spinlock can be taken. Takes the place of
 /// `zone_device_page_init()`, which neither checks nor fails.
-pub(crate) fn request(
-    pgmap: PgmapRef,
-    order: Order,
-    entry: Option<(Mapping<'_>, usize)>,
-) -> Result<FolioRef> {
-    if !pgmap.contains(order) {
-        return Err(ERANGE);
-    }
+pub(crate) fn request(pgmap: PgmapRef, entry: Option<(Mapping<'_>, usize)>) -> Result<FolioRef> {
+    let order = pgmap.order;
     let head = pgmap.folio();
     // All requests that could overlap take the same lock. The free path takes none: it makes
     // pages free, which a check here sees late at worst.
     let lock = FolioLock::new(pgmap.pfn);
 
-    for i in 0..order.pages() {
-        // SAFETY: Just checked: all these pages are in one range of the pgmap.
-        if !unsafe { head.page(i) }.is_free() {
-            return Err(EBUSY);
-        }
+    // SAFETY: By the type invariant of `pgmap` all these pages are in one range of it.
+    if !unsafe { head.are_free(order) } {
+        return Err(EBUSY);
     }
     // SAFETY: All pages are free, the lock excludes other requests, and `pgmap` is handed over.
-    let folio = unsafe { head.activate(order, &lock) };
-    if let Some((mapping, index)) = entry {
-        folio.set_association(Association::tracked_by(mapping, index), &lock);
-    }
+    let folio = unsafe { head.activate(order, entry, &lock) };
     drop(lock);
     trace::request(pgmap.pfn, order);
     let _ = ManuallyDrop::new(pgmap);
@@ -266,7 +299,7 @@ pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<
     let order = Order::new(order).ok_or(EINVAL)?;
     let pfn = pgmap.pfn_at(offset, order)?;
 
-    request(pgmap.tryget_live(pfn).ok_or(ENXIO)?, order, None)
+    request(pgmap.tryget_live(pfn, order).ok_or(ENXIO)?, None)
 }
 
 /// Frees the folio whose count just reached 0: `fsdax_folio_ops.folio_free`.

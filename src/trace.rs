@@ -25,6 +25,7 @@ use crate::{
         Entry,
         Order, //
     },
+    folio::Folio,
     mapping::{
         LockedEntry,
         Mapping,
@@ -99,8 +100,8 @@ pub(crate) fn request(pfn: usize, order: Order) {
 }
 
 /// The count of a folio reached 0.
-pub(crate) fn free(pfn: usize, order: u32) {
-    rust_fsdax_free(|| (pfn, order, 0));
+pub(crate) fn free(folio: Folio<'_>, order: u32) {
+    rust_fsdax_free(|| (folio.pfn(), order, 0));
 }
 
 /// An entry became tracked that named no block before.

@@ -14,10 +14,21 @@ use kernel::{
         c_int,
         c_void, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    }, //
 };
 
 use crate::bindings;
+
+/// The number of tasks in [`on`]. Most of the time nobody waits, and nobody needs to be looked for.
+///
+/// Raised, with a full barrier, before a task checks what it waits for: either it sees the change
+/// of whoever wakes, or that one sees it here.
+static WAITERS: Atomic<i32> = Atomic::new(0);
 
 /// An address to sleep on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,8 +53,10 @@ impl Address {
     /// The caller's change must be visible before, either by a full barrier or because waiters
     /// queue under a lock that the caller took for the change. Any context.
     pub(crate) fn wake(self) {
-        // SAFETY: The address is only compared.
-        unsafe { bindings::wake_up_var(self.0 as *mut c_void) }
+        if WAITERS.load(Relaxed) != 0 {
+            // SAFETY: The address is only compared.
+            unsafe { bindings::wake_up_var(self.0 as *mut c_void) }
+        }
     }
 }
 
@@ -88,6 +101,7 @@ impl Wait {
 ///
 /// Process context, may sleep.
 pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Wait) -> R) -> R {
+    WAITERS.fetch_add(1, Full);
     let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
     let var = address.0 as *mut c_void;
 
@@ -102,6 +116,7 @@ pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Wait) -> R) -> R {
     let ret = f(&mut wait);
     // SAFETY: Both pointers are valid; this dequeues the entry if it is queued.
     unsafe { bindings::finish_wait(wait.head, wait.entry) };
+    WAITERS.fetch_sub(1, Relaxed);
     ret
 }
 

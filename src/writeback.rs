@@ -21,6 +21,7 @@ use crate::{
         LockedEntry,
         Mapping,
         Mark,
+        Pages,
         BATCH, //
     },
     pgmap::PgmapRef,
@@ -60,17 +61,17 @@ pub(crate) fn mapping_range(
             mapping.set_error(EIO);
             return Err(EIO);
         }
-        let mut locked = pages.lock_entry(entry);
+        let locked = pages.lock_entry(entry);
         // Another fsync() of the same entry finds it locked, and waits for this one.
         pages.clear(Mark::ToWrite);
-        let done = pages.unlocked(|| {
-            let done = write_back(&mut locked, |address, bytes| {
+        let done = pages.unlocked_at(&locked, || {
+            write_back(&locked, |address, bytes| {
                 // SAFETY: The caller's device, and memory that `write_back` keeps.
                 unsafe { bindings::dax_flush(dax_dev, address, bytes) }
-            });
-            drop(locked);
-            done
+            })
         });
+        clean(&mut pages);
+        pages.unlock_entry(locked);
         if let Err(e) = done {
             mapping.set_error(e);
             return Err(e);
@@ -87,21 +88,28 @@ pub(crate) fn mapping_range(
 ///
 /// For a break, which does not know the `struct dax_device`: flushes what `dax_flush()` may find
 /// unnecessary. An error is kept for the next `fsync()`.
-pub(crate) fn flush_now(locked: &mut LockedEntry<'_>) {
+pub(crate) fn flush_now(locked: &LockedEntry<'_>) {
     let done = write_back(locked, |address, bytes| {
         // SAFETY: Memory that `write_back` keeps.
         unsafe { bindings::arch_wb_cache_pmem(address, bytes) }
     });
+    locked.with_marks(clean);
     if let Err(e) = done {
         locked.mapping().set_error(e);
     }
 }
 
-/// Write-protects, flushes and cleans an entry.
+/// Clears what says that the entry at the position has to be written back.
+fn clean(pages: &mut Pages<'_, '_>) {
+    pages.clear(Mark::Dirty);
+    pages.clear(Mark::ToWrite);
+}
+
+/// Write-protects and flushes an entry, which is to be cleaned afterwards.
 ///
 /// It is locked, so that no fault makes it writable and dirty before its marks are cleared.
 fn write_back(
-    locked: &mut LockedEntry<'_>,
+    locked: &LockedEntry<'_>,
     flush: impl FnOnce(*mut kernel::ffi::c_void, usize),
 ) -> Result {
     let entry: Entry = locked.entry();
@@ -113,7 +121,7 @@ fn write_back(
         Kind::Tracked => None,
         _ => PgmapRef::dying_or_live(entry.pfn()),
     };
-    let flushed = if entry.kind() == Kind::Tracked || kept.is_some() {
+    if entry.kind() == Kind::Tracked || kept.is_some() {
         // SAFETY: The mapping is valid, and the entry is locked.
         unsafe {
             bindings::rust_fsdax_entry_mkclean(
@@ -134,10 +142,5 @@ fn write_back(
         Ok(())
     } else {
         Err(EIO)
-    };
-    locked.with_marks(|pages| {
-        pages.clear(Mark::Dirty);
-        pages.clear(Mark::ToWrite);
-    });
-    flushed
+    }
 }

@@ -209,6 +209,70 @@ mod tests {
         Ok(())
     }
 
+    /// A lock that nothing was done under may leave an empty entry behind.
+    #[test]
+    fn grab_of_a_large_entry_removes_empty_small_ones() -> Result {
+        let pgmap = TestPgmap::with(Layout::One(2))?;
+        let file = FakeFile::new(&pgmap)?;
+        let leave_empty = |index| -> Result {
+            let locked = LockedEntry::grab(file.mapping(), index, Order::Pte);
+            locked.map_err(|_| EINVAL)?.unlock();
+            Ok(())
+        };
+
+        for index in [0, 3, PMD - 1] {
+            leave_empty(index)?;
+        }
+        check_eq!(file.count(Range::ALL, Kind::Empty), 3);
+        file.insert(0, 0, Order::Pmd)?;
+        check_eq!(file.count_all(Range::ALL), 1);
+
+        // Those beside something that is in use make no room.
+        leave_empty(PMD)?;
+        file.insert(PMD + 1, PMD + 1, Order::Pte)?;
+        let grabbed = LockedEntry::grab(file.mapping(), PMD, Order::Pmd);
+        check_eq!(grabbed.err(), Some(GrabError::Conflict));
+        check_eq!(file.kind(PMD + 1), Some(Kind::Tracked));
+        check_eq!(file.break_now(Range::ALL), Ok(()));
+        check!(file.mapping().is_empty());
+        Ok(())
+    }
+
+    /// The guard remembers the slot of its entry; whatever else is inserted and removed, the slot
+    /// must stay, and the tree shrinks until only page offset 0 is left.
+    #[test]
+    fn the_tree_may_grow_and_shrink_around_a_locked_entry() -> Result {
+        let pgmap = TestPgmap::with(Layout::One(2))?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for (index, order) in [
+            (0, Order::Pte),
+            (5, Order::Pte),
+            (0, Order::Pmd),
+            (PMD, Order::Pmd),
+        ] {
+            file.insert(index, index, order)?;
+            let locked = file.mapping().lock_entry(index).ok_or(ENOENT)?;
+            let others = [index + PMD, index + 64 * PMD, index + 4096 * PMD];
+            for other in others {
+                let grabbed = LockedEntry::grab(file.mapping(), other, order);
+                grabbed.map_err(|_| EINVAL)?.unlock();
+            }
+            locked.with_marks(|pages| pages.set(Mark::Dirty));
+            for other in others {
+                let lock = file.mapping().lock_entry(other).ok_or(ENOENT)?;
+                lock.remove();
+            }
+            locked.with_marks(|pages| pages.clear(Mark::Dirty));
+            drop(locked);
+            check_eq!(file.count_all(Range::ALL), 1);
+            check_eq!(file.kind(index), Some(Kind::Tracked));
+            check!(!file.has(index, Mark::Dirty));
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+        }
+        Ok(())
+    }
+
     #[test]
     fn undo_of_a_fresh_insert_removes_it() -> Result {
         let pgmap = TestPgmap::new()?;

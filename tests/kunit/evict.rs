@@ -57,6 +57,7 @@ mod tests {
 
         file.insert_pages(16)?;
         file.mark(3, Mark::Dirty)?;
+        file.mark(5, Mark::Dirty)?;
         let pins = Pins::of(&file, [3, 11].into_iter())?;
         let breaking = Breaking::evict(&file)?;
         for _ in 0..2 {
@@ -64,7 +65,8 @@ mod tests {
             breaking.interrupt();
             check!(breaking.goes_on());
             breaking.wait_evict_asleep()?;
-            check_eq!(file.count(Range::ALL, Kind::Zapped), 16);
+            // What is neither pinned nor dirty went at once.
+            check_eq!(file.count(Range::ALL, Kind::Zapped), 3);
             pins.drop_next();
         }
         check_eq!(breaking.join()?, Ok(()));

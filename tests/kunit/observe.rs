@@ -215,6 +215,10 @@ mod tests {
         let _mounted = sb.mount()?;
 
         file.insert_pages(8)?;
+        for i in 0..8 {
+            // What is clean and idle goes at once.
+            file.mark(i, Mark::Dirty)?;
+        }
         // The scan must not find it in the list: an eviction takes it off.
         file.set_dax(false);
         let pin = pgmap.pin(3)?;

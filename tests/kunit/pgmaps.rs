@@ -387,12 +387,12 @@ mod tests {
     fn r2_unmap_waits_for_a_reference_without_a_folio() -> Result {
         let pgmap = TestPgmap::new()?;
         let pfn = pgmap.pfn(0);
-        let live = PgmapRef::live(pfn).ok_or(ENOENT)?;
+        let live = PgmapRef::live(pfn, Order::Pte)?;
         check_eq!(pgmap.active(), 1);
         let unmap = pgmap.unmap()?;
 
         wait_until(|| !pgmap.is_live())?;
-        check!(PgmapRef::live(pfn).is_none());
+        check_eq!(PgmapRef::live(pfn, Order::Pte).err(), Some(ENXIO));
         let dying = PgmapRef::dying_or_live(pfn).ok_or(ENOENT)?;
         drop(live);
         check!(unmap.goes_on());
