@@ -20,6 +20,8 @@ _TESTS = CHECKOUT / "tests"
 _RESULTS = BUILD / "results"
 # A line such as "# vm: --smp 4 --timeout 900" in a guest scenario.
 _VM_OPTIONS = re.compile(r"^# vm: (.+)$", re.MULTILINE)
+# A line such as "# short: -b": what the script gets in the short form.
+_SHORT_OPTIONS = re.compile(r"^# short: (.+)$", re.MULTILINE)
 _RUST_RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
 _RUST_COUNT = re.compile(r"^running (\d+) tests?$", re.MULTILINE)
 _UNITTEST_RESULT = re.compile(r"^(test_\w+) \(.*\.\.\. (\w+)", re.MULTILINE)
@@ -38,11 +40,11 @@ class Suite:
     guest: bool = False  # boots a guest and builds nothing that others build at the same time
 
 
-def all_suites() -> list[Suite]:
-    """Every suite, quick ones first."""
+def all_suites(long: bool = False) -> list[Suite]:
+    """Every suite, quick ones first; LONG runs all that each has."""
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
-    scenarios = [Suite(path.stem, partial(_scenario, path), guest=True)
+    scenarios = [Suite(path.stem, partial(_scenario, path, long), guest=True)
                  for path in sorted(programs.SOURCES.glob("test_*")) if path.suffix in (".sh", ".py")]
     return [Suite("scripts", _scripts), Suite("audit", _audit), *host, Suite("kunit", _kunit_built_in),
             Suite("kunit-module", _kunit_module), *scenarios]
@@ -127,13 +129,16 @@ def _kunit_module() -> ktap.Report:
     return report
 
 
-def _scenario(script: Path) -> ktap.Report:
+def _scenario(script: Path, long: bool) -> ktap.Report:
     """One boot of the debug kernel that prints TAP."""
-    options = _VM_OPTIONS.search(script.read_text())
+    text = script.read_text()
+    options = _VM_OPTIONS.search(text)
+    short = None if long else _SHORT_OPTIONS.search(text)
+    argv = [str(script), *(shlex.split(short[1]) if short else [])]
     vm = _guest(["--kernel=debug", *(shlex.split(options[1]) if options else [])])
     console, tap = LOGS / f"{script.stem}.console", _RESULTS / f"{script.stem}.tap"
     with tap.open("wb") as out:
-        status = vm.run([str(script)], console, output=out)
+        status = vm.run(argv, console, output=out)
     report = ktap.parse(tap.read_text(errors="replace").splitlines())
     failed = any(case.result == "failed" for case in report.cases)
     # A script that reports a failed case ends with a status of its own: that is no second failure.

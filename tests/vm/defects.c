@@ -129,42 +129,12 @@ static void clone_mapped(const struct env *e)
 	printf("%s {\"figure\": \"clone_mapped\", \"waits\": %s}\n", e->label, json(waits));
 }
 
-#define BUFFER	"/sys/kernel/tracing/instances/fsdax_gap"
-#define EXPIRE	BUFFER "/events/timer/hrtimer_expire_entry/enable"
-
-/* The longest time between two timer interrupts of this CPU, in microseconds. */
-static long longest_gap(int cpu)
-{
-	char line[512], *at, here[16];
-	double last = 0, now, gap = 0;
-	FILE *f = fopen(BUFFER "/trace", "re");
-
-	check(f, "no trace: %m");
-	snprintf(here, sizeof(here), "[%03d]", cpu);
-	while (fgets(line, sizeof(line), f)) {
-		check(!strstr(line, "LOST "), "the trace buffer lost events");
-		at = strstr(line, here);
-		if (line[0] == '#' || !at || !strstr(line, "hrtimer_expire_entry:"))
-			continue;
-		/* "[000] d.h1.    12.345678: hrtimer_expire_entry: ..." */
-		at = strchr(at + 6, ' ');
-		if (!at || sscanf(at, " %lf:", &now) != 1)
-			continue;
-		if (last && now - last > gap)
-			gap = now - last;
-		last = now;
-	}
-	fclose(f);
-	return gap * 1000000;
-}
-
 /* D8: a timer that fires all the time, while a truncate removes 65,536 entries. */
 static void irqs_off(const struct env *e)
 {
 	const size_t pages = 65536;
-	const struct itimerspec often = { { 0, 100000 }, { 0, 100000 } };
-	int fd = create_file(e, "demo", 0, 0), timer, cpu = 0;
-	cpu_set_t one, before;
+	int fd = create_file(e, "demo", 0, 0);
+	struct irq_gaps gaps;
 	long gap;
 	char *p;
 
@@ -175,23 +145,9 @@ static void irqs_off(const struct env *e)
 		p[i * PAGE] = 1;
 	must(munmap(p, pages * PAGE));
 	must(fsync(fd));
-	must(sched_getaffinity(0, sizeof(before), &before));
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	must(sched_setaffinity(0, sizeof(one), &one));
-	if (access(BUFFER, F_OK))
-		must(mkdir(BUFFER, 0700));
-	check(write_text(BUFFER "/buffer_size_kb", "8192"), "trace buffer: %m");
-	close(must(open(BUFFER "/trace", O_WRONLY | O_TRUNC)));
-	timer = must(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-	check(write_text(EXPIRE, "1"), "no timer events in this kernel: %m");
-	must(timerfd_settime(timer, 0, &often, NULL));
+	irq_gaps_start(&gaps, 100);
 	must(ftruncate(fd, 0));
-	must(timerfd_settime(timer, 0, &(struct itimerspec){ 0 }, NULL));
-	check(write_text(EXPIRE, "0"), "trace event: %m");
-	gap = longest_gap(cpu);
-	close(timer);
-	must(sched_setaffinity(0, sizeof(before), &before));
+	gap = irq_gaps_stop(&gaps);
 	drop(e, "demo", fd, NULL, 0);
 	printf("%s {\"figure\": \"irqs_off\", \"entries\": %zu, \"longest_us\": %ld}\n", e->label,
 	       pages, gap);

@@ -102,24 +102,6 @@ static void refaults(void)
 	       env.label, refaults_after(OP_PUNCH, 65536, 0, 1));
 }
 
-/* The state that ends the line "State:\tS (sleeping)". */
-static char state_of(pid_t tid)
-{
-	char path[64], buf[4096], *s;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
-	if (!read_text(path, buf, sizeof(buf)))
-		return 'X';
-	s = strstr(buf, "State:\t");
-	return s ? s[7] : 'X';
-}
-
-static void until_asleep(struct job *job)
-{
-	while (!job->done && (!job->tid || !strchr("SD", state_of(job->tid))))
-		usleep(200);
-}
-
 static uint64_t cpu_ns_of(struct job *job)
 {
 	struct timespec ts;
@@ -144,11 +126,11 @@ static uint64_t busy_page_cost(size_t pages, size_t busy)
 
 	pin_pages(&pin, p + (pages - busy) * PAGE, busy);
 	job_start(&job);
-	until_asleep(&job);
+	job_until_asleep(&job);
 	cost = cpu_ns_of(&job);
 	while (pin.pages > 1) {
 		unpin_page(&pin, NULL);
-		until_asleep(&job);
+		job_until_asleep(&job);
 		check(!job.done, "the truncate ended with %zu pages in a pipe", pin.pages);
 	}
 	cost = cpu_ns_of(&job) - cost;

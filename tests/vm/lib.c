@@ -431,6 +431,24 @@ bool job_sleeps(struct job *job)
 	return task_sleeps(getpid(), job->tid, &job->done);
 }
 
+/* The state that ends the line "State:\tS (sleeping)". */
+static char state_of(pid_t tid)
+{
+	char path[64], buf[4096], *s;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	if (!read_text(path, buf, sizeof(buf)))
+		return 'X';
+	s = strstr(buf, "State:\t");
+	return s ? s[7] : 'X';
+}
+
+void job_until_asleep(struct job *job)
+{
+	while (!job->done && (!job->tid || !strchr("SD", state_of(job->tid))))
+		usleep(200);
+}
+
 static void on_nothing(int sig)
 {
 	(void)sig;

@@ -11,6 +11,7 @@
 #define FSDAX_VM_LIB_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -147,6 +148,8 @@ void job_start(struct job *job);
 /* Wait until the job has ended (false) or sleeps in the kernel (true). */
 bool job_sleeps(struct job *job);
 bool task_sleeps(pid_t pid, pid_t tid, atomic_int *done);
+/* Wait until the job has ended or sleeps, if only for a moment. */
+void job_until_asleep(struct job *job);
 /* Interrupt the job by a signal whose handler does nothing. */
 void job_signal(struct job *job);
 void job_join(struct job *job);
@@ -175,6 +178,15 @@ size_t huge_pages(const char *map, size_t pages);
 /* Rss in smaps of the mappings there; RssFile of the process. */
 long rss_kib(const char *map, size_t pages);
 long rss_file_kib(void);
+
+/* The longest time between two timer interrupts of this CPU, in microseconds. */
+struct irq_gaps {
+	int timer;
+	cpu_set_t before;
+};
+
+void irq_gaps_start(struct irq_gaps *g, long period_us);
+long irq_gaps_stop(struct irq_gaps *g);
 
 /* The kernel log from here on. */
 int kmsg_open(void);

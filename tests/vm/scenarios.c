@@ -36,6 +36,7 @@ static struct {
 	const char *bound_dev, *stock_dev;
 	unsigned long seed, ops;
 	int limit;
+	bool bound_only;
 	bool list;
 } opt = {
 	.fs = "ext4",
@@ -43,7 +44,7 @@ static struct {
 	.stock_dev = "/dev/pmem0",
 	.seed = 1,
 	.ops = 4000,
-	.limit = 150,
+	.limit = 600,
 };
 
 static int number, failed;
@@ -220,12 +221,13 @@ static void list_test(const struct test *t, const struct env *e)
 __attribute__((noreturn))
 static void usage(int status)
 {
-	printf("usage: scenarios [-l] [-k MODULE.ko] [-f ext4|xfs] [-g GROUP,...] [-p WORDS]\n"
+	printf("usage: scenarios [-lb] [-k MODULE.ko] [-f ext4|xfs] [-g GROUP,...] [-p WORDS]\n"
 	       "                 [-s SEED] [-n OPS] [-t SECONDS]\n"
 	       "  -l  list the cases   -k  the module; without it the stock kernel is tested\n"
+	       "  -b  only what the module serves, not the same cases on C beside it\n"
 	       "  -f  the file system   -g  only these groups   -p  only cases whose name has WORDS\n"
 	       "  -s, -n  seed and number of operations of the randomized run\n"
-	       "  -t  give a case up after so long (150)\n"
+	       "  -t  give a case up after so long (600)\n"
 	       "groups:");
 	for (size_t g = 0; g < ARRAY_SIZE(groups); g++)
 		printf(" %s", groups[g]->name);
@@ -237,10 +239,13 @@ static void parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "lhk:f:g:p:s:n:t:")) != -1) {
+	while ((c = getopt(argc, argv, "lbhk:f:g:p:s:n:t:")) != -1) {
 		switch (c) {
 		case 'l':
 			opt.list = true;
+			break;
+		case 'b':
+			opt.bound_only = true;
 			break;
 		case 'k':
 			opt.ko = optarg;
@@ -275,8 +280,10 @@ int main(int argc, char **argv)
 {
 	struct env envs[2];
 	int mounted, count;
+	size_t n;
 
 	parse(argc, argv);
+	n = opt.ko && opt.bound_only ? 1 : 2;
 	for (size_t i = 0; i < ARRAY_SIZE(envs); i++)
 		envs[i] = (struct env) {
 			.fs = opt.fs,
@@ -293,12 +300,12 @@ int main(int argc, char **argv)
 	envs[1].dir = "/mnt/stock";
 
 	if (opt.list) {
-		each_test(envs, 2, false, list_test);
+		each_test(envs, n, false, list_test);
 		each_test(envs, 1, true, list_test);
 		return 0;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	mounted = each_test(envs, 2, false, NULL);
+	mounted = each_test(envs, n, false, NULL);
 	count = mounted + each_test(envs, 1, true, NULL);
 	if (!count)
 		bail_out("no such case");
@@ -313,10 +320,10 @@ int main(int argc, char **argv)
 			snprintf(why, sizeof(why), "cannot load %s: %m", opt.ko);
 			bail_out(why);
 		}
-		for (size_t i = 0; i < ARRAY_SIZE(envs); i++)
+		for (size_t i = 0; i < n; i++)
 			set_up_mount(&envs[i], envs[i].dir);
-		each_test(envs, 2, false, run_test);
-		for (size_t i = 0; i < ARRAY_SIZE(envs); i++)
+		each_test(envs, n, false, run_test);
+		for (size_t i = 0; i < n; i++)
 			if (umount(envs[i].dir)) {
 				printf("# cannot unmount %s: %m\n", envs[i].dir);
 				failed++;

@@ -1,5 +1,5 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# vm: --nvdimm --timeout 900
+# vm: --nvdimm --timeout 2400
 # ext4 on namespaces of NVDIMMs, whose struct pages are on the device.
 exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f ext4 -g data,huge,removal "$@"

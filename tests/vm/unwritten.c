@@ -260,7 +260,7 @@ static void store_and_write_race(const struct env *e)
 
 static void store_and_write_race_2m(const struct env *e)
 {
-	run_races(e, true, 12);
+	run_races(e, true, 6);
 }
 
 static const struct test tests[] = {
