@@ -11,6 +11,7 @@ help:
 	@echo 'make test             run every test (host, KUnit, guests with a debug kernel)'
 	@echo 'make soak             the randomized stress for long      [ARGS="--minutes 60"]'
 	@echo 'make kcsan            the same on a kernel that looks for data races'
+	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, spelling'
 	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
@@ -26,8 +27,8 @@ help:
 python:
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
 
-.PHONY: demo test check soak
-demo test check soak: python
+.PHONY: demo test check soak model
+demo test check soak model: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+
+/*
+ * State of the world: folios, entries, page tables, the device, and who sleeps.
+ *
+ * A world (worlds.pml) says how many of each there are. Steps are as small as in the code: one
+ * atomic operation, or what a lock keeps together when nobody looks at it without the lock. The
+ * bodies of d_step hold one such step, and checks.
+ */
+
+/* A property: the text of a failed assertion has its name. */
+#define CHECK(property, condition)	assert((condition) || property)
+
+hidden byte no_use_after_pgmap;	/* the memmap is touched only while the pgmap is there */
+hidden byte block_free_unpinned;	/* no block is freed while somebody pins or maps it */
+hidden byte block_free_idle;		/* nor while its folio is not idle */
+hidden byte nothing_lost;		/* nor while an entry names it */
+hidden byte one_request_wins;		/* a request activates what is free, all of it */
+hidden byte one_pgmap_reference;		/* per active folio, taken before and put once */
+hidden byte free_path_alone;		/* the free path shares the folio with nobody */
+hidden byte count_is_right;		/* no reference is dropped twice or taken from 0 */
+hidden byte busy_is_unexpected;		/* kernel::warn_on!() of fault::insert() */
+hidden byte no_stale_pte;		/* a fault finds no page table entry of another block */
+
+/* Folios. With LARGE, folio 0 of order 1 has pages 0 and 1, else each is a page. */
+byte cnt[NF];			/* reference count */
+bool ours[NF];			/* the owner mark: zone_device_data */
+byte owner[NF];			/* folio->mapping and ->index: an entry, from 1 on; or 0 */
+byte share[NF];			/* folio->share, if owner is 0 */
+bool zapped[NF];		/* ZAPPED in folio->private */
+#ifdef LARGE
+bool head[NF];			/* part of a compound page */
+bool tail[NF];
+#endif
+bool folio_lock;		/* FolioLock; all folios of a PMD have the same one */
+
+/* For checks only. */
+byte held[NF];			/* pgmap references that belong to the folio */
+byte pins[NF];			/* pins that their owners rely on */
+
+/* The folio, from 1 on, whose free path an actor runs; or 0 */
+byte freeing[NP];
+
+#ifdef LIVENESS
+bool broken;			/* a break came to its end */
+#endif
+
+/* The device. */
+byte pgref = 1;			/* pgmap->ref; one is memremap_pages()'s own */
+bool dying;			/* percpu_ref_kill() was called */
+bool gone;			/* the memmap is freed */
+byte rcu;			/* bit n: process n is inside an RCU read-side section */
+byte kill_waits;		/* and percpu_ref_kill() began after that */
+byte sync_waits;		/* and synchronize_rcu() did */
+#define ENTER_RCU	rcu = rcu | ME
+#define LEAVE_RCU \
+	rcu = rcu & ~ME; \
+	kill_waits = kill_waits & rcu; \
+	sync_waits = sync_waits & rcu
+
+/* Entries: one page offset of a file each. */
+#define NONE	0
+#define EMPTY	1
+#define TRACKED	2
+#define ZAPPED	3
+byte entry[NS];
+byte names[NS];			/* the block that the entry names */
+bool locked[NS];		/* its lock */
+bool marked[NS];		/* Mark::Busy */
+byte pte[NS];			/* what the process maps there: a folio, from 1 on; or 0 */
+
+/* Files, and what the filesystem knows. */
+bool i_pages[NI];		/* the i_pages lock */
+byte block[NS];			/* which block the file has there, from 1 on; 0 is a hole */
+byte blocks[NF];		/* how many files have the block */
+byte readers[NI];		/* invalidate_lock */
+bool writer[NI];
+byte waiting[NI];		/* writers that wait: readers queue behind them */
+byte sleeping[NI];		/* SLEEPING_BREAKS */
+
+/* Wait queues: bit n of an address: process n queued there; of woken: it was woken since. */
+#define FOLIO_ADDRESS(f)	(f)
+#define ENTRY_ADDRESS(s)	(NF + (s))
+byte queue[NF + NS];
+byte woken;
+#define ME	(1 << _pid)
+hidden int n;			/* for loops inside d_step */
+
+/* Each access to a struct page. */
+#define TOUCH()	CHECK(no_use_after_pgmap, !gone)
+
+/* What each actor has on its stack. */
+#define LOCALS \
+	byte look; bool ok; bool live; bool busy; bool left
+
+#define IDLE		0
+#define DRAINING	1
+#define ACTIVE		2
+
+/* wait::Address::wake(). The address is compared, not dereferenced. */
+inline wake(address)
+{
+	woken = woken | queue[address];
+}
+
+/* wait::Wait::prepare() */
+#define PREPARE(address) \
+	queue[address] = queue[address] | ME; woken = woken & ~ME
+inline prepare(address)
+{
+	d_step { PREPARE(address); }
+}
+
+/* wait::sleep(). A wake-up that came since prepare() ends it at once. */
+inline schedule()
+{
+	(woken & ME);
+}
+
+/* The end of wait::on(): finish_wait() */
+inline finish_wait(address)
+{
+	atomic { queue[address] = queue[address] & ~ME; woken = woken & ~ME; }
+}
+
+/* Cursor::lock(), and the drop of Pages */
+inline lock_pages(i)
+{
+	d_step { !i_pages[i] -> i_pages[i] = true; }
+}
+
+inline unlock_pages(i)
+{
+	i_pages[i] = false;
+}
+
+/* The filesystem's lock: faults take it for reading, breaks for writing. An rwsem is fair. */
+inline lock_faults_out(i)
+{
+	waiting[i]++;
+	d_step { !writer[i] && readers[i] == 0 -> writer[i] = true; waiting[i]--; }
+}
+
+inline let_faults_in(i)
+{
+	writer[i] = false;
+}
+
+inline lock_breaks_out(i)
+{
+	d_step { !writer[i] && waiting[i] == 0 -> readers[i]++; }
+}
+
+inline let_breaks_in(i)
+{
+	readers[i]--;
+}
