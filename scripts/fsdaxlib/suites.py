@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import guest, kernel, kunit, ktap, machine, programs, sandbox, toolchain, unsafe
+from . import (guest, kernel, ktap, kunit, machine, model, programs, sandbox, toolchain,
+               unsafe)
 from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"
@@ -46,7 +48,8 @@ def all_suites(long: bool = False) -> list[Suite]:
             for path in sorted((_TESTS / "host").glob("*.rs"))]
     scenarios = [Suite(path.stem, partial(_scenario, path, long), guest=True)
                  for path in sorted(programs.SOURCES.glob("test_*")) if path.suffix in (".sh", ".py")]
-    return [Suite("scripts", _scripts), Suite("audit", _audit), *host, Suite("kunit", _kunit_built_in),
+    return [Suite("scripts", _scripts), Suite("audit", _audit), *host, Suite("model", _model),
+            Suite("kunit", _kunit_built_in),
             Suite("kunit-module", _kunit_module), *scenarios]
 
 
@@ -83,6 +86,11 @@ def _host(source: Path) -> ktap.Report:
                           capture_output=True, text=True, check=False)
     log.write_text(done.stdout + done.stderr)
     return _counted(done, _RUST_RESULT, _RUST_COUNT, log)
+
+
+def _model() -> ktap.Report:
+    """The short form of scripts/model: every world, every mutation, every litmus test."""
+    return ktap.Report([outcome.case for outcome in model.run(jobs=len(os.sched_getaffinity(0)))])
 
 
 def _counted(done: subprocess.CompletedProcess[str], result: re.Pattern[str], count: re.Pattern[str],
