@@ -297,10 +297,9 @@ pub(crate) fn pgmap_dying(pgmap: &Pgmap) {
             });
         }
     });
-    if files != 0 {
-        // SAFETY: Process context without locks.
-        unsafe { bindings::synchronize_rcu() };
-    }
+    // Also if there was nothing to unmap: somebody else may have done so since the pgmap is dying.
+    // SAFETY: Process context without locks.
+    unsafe { bindings::synchronize_rcu() };
     trace::removal_revoked(pgmap, files, begun);
     for pfn in pgmap.pfns() {
         wait_for_pins(pgmap, pfn);
