@@ -24,7 +24,7 @@ use kernel::{
             Release, //
         },
         barrier::{
-            smp_rmb,
+            smp_mb,
             smp_wmb, //
         },
     },
@@ -184,8 +184,8 @@ impl<'p> Folio<'p> {
                     unsafe { first.are_unused::<PAGES_AT_ONCE>() }
                 }),
             };
-        // Whoever sees a page free sees what the free path has reset.
-        smp_rmb();
+        // Whoever sees a page free sees what the free path has reset, and writes after it.
+        smp_mb();
         free
     }
 

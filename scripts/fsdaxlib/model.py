@@ -72,6 +72,7 @@ MUTATIONS = (
     Mutation("unmapped_exit", "interrupted", "block_free_unpinned"),
     Mutation("zap_skips_locked", "multi", "nothing_lost"),
     Mutation("remove_before_idle", "interrupted", "block_free_unpinned"),
+    Mutation("spent_busy", "interrupted", "block_free_unpinned"),
     Mutation("refused_removes", "interrupted", "block_free_unpinned"),
     Mutation("clear_all_marks", "interrupted", "block_free_unpinned"),
     Mutation("no_mark", "pages", "nothing_lost"),

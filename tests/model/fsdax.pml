@@ -331,8 +331,11 @@ inline wait_for(s, f, mode, interrupted)
 	fi;
 }
 
-/* zap_range(): step 1, over the entries of the file. Sets any if a folio is busy. */
-inline zap_range(i, s, any)
+/*
+ * zap_range(): step 1, over the entries of the file. Sets any if a folio is busy. What is idle and
+ * clean goes at once if the break waits; any entry may be clean or dirty here.
+ */
+inline zap_range(i, s, any, mode)
 {
 	lock_pages(i);
 	s = 0;
@@ -346,6 +349,15 @@ inline zap_range(i, s, any)
 #endif
 	:: s < NS && INODE(s) == i && !locked[s] && entry[s] == TRACKED ->
 		zap(s);
+		if
+#ifdef MUT_SPENT_BUSY
+		:: mode != FAIL ->
+#else
+		:: mode != FAIL && !left ->
+#endif
+			d_step { entry[s] = NONE; names[s] = 0; marked[s] = false; }
+		:: true
+		fi;
 		any = any || left;
 		left = false;
 		s++;
@@ -575,7 +587,7 @@ inline break_layouts(i, s, f, mode, any, interrupted)
 	/* Waits for the count that the entry alone makes, then zaps. */
 	wait_for_one(i, s);
 #endif
-	zap_range(i, s, any);
+	zap_range(i, s, any, mode);
 #ifdef MUT_REMOVE_BEFORE_IDLE
 	if
 	:: any -> remove_marked(i, s, f, mode, interrupted); any = false;
