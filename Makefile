@@ -9,6 +9,7 @@ ARGS ?=
 help:
 	@echo 'make demo             boot once, run the defects of stock Linux on stock and on rust_fsdax'
 	@echo 'make test             run every test (host, KUnit, guests with a debug kernel)'
+	@echo 'make bench            compare what both cost, as a table   [ARGS="--fs ext4 --only fault_*"]'
 	@echo 'make soak             the randomized stress for long      [ARGS="--minutes 60"]'
 	@echo 'make kcsan            the same on a kernel that looks for data races'
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
@@ -27,8 +28,8 @@ help:
 python:
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
 
-.PHONY: demo test check soak model
-demo test check soak model: python
+.PHONY: demo test bench check soak model
+demo test bench check soak model: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan
@@ -58,10 +59,6 @@ modules_install: python
 		exit 1; }
 	@scripts/build modules_install --kernel $(KERNEL) '$(INSTALL_MOD_PATH)'
 endif
-
-.PHONY: bench
-bench:
-	@echo 'There is no benchmark yet.' >&2; exit 2
 
 .PHONY: clean
 clean:

@@ -28,8 +28,12 @@ DEFAULT_MEM_MIB = 3072
 DEFAULT_SMP = 2
 
 # 128 MiB aligned, or the kernel refuses them as misaligned.
-_PMEM = ("512M!1G", "512M!1536M")
+PMEM_ALIGN_MIB = 128
+PMEM_MIB = 512
+_PMEM_BASES_MIB = (1024, 1536)
 _MIN_MEM_MIB = 2304
+# Larger ones lie above 4 GiB, where QEMU puts what is more than 3 GiB of memory.
+_PMEM_HIGH_MIB = 4096
 # Beside the memory; room for struct pages on the device itself. Without the labels it must be a
 # multiple of 16 MiB.
 _NVDIMM_MIB = 640
@@ -59,8 +63,11 @@ class Guest:
     smp: int = DEFAULT_SMP
     mem: int = DEFAULT_MEM_MIB
     icount: bool = False
+    pmem: int = PMEM_MIB  # of each device
     nvdimm: bool = False  # pmem as NVDIMMs, which ndctl makes namespaces on
     kvm: bool = False
+    plugin: Path | None = None  # of TCG, which writes to out=PLUGIN_OUT beside the console
+    plugin_out: str = "plugin.out"
     append: str = ""
     share: Path | None = None
     timeout: int = DEFAULT_TIMEOUT_S
@@ -88,6 +95,10 @@ class Guest:
         if self.mem < _MIN_MEM_MIB:
             raise Fail(f"A guest needs --mem {_MIN_MEM_MIB} or more: its two pmem devices lie at "
                        "1 GiB and 1.5 GiB.")
+        if self.pmem != PMEM_MIB and (self.nvdimm or self.mem < DEFAULT_MEM_MIB
+                                      or self.pmem < PMEM_ALIGN_MIB or self.pmem % PMEM_ALIGN_MIB):
+            raise Fail(f"--pmem wants a multiple of {PMEM_ALIGN_MIB} MiB, --mem {DEFAULT_MEM_MIB} or "
+                       "more, and no --nvdimm.")
         self.results.mkdir(parents=True, exist_ok=True)
         self.programs.mkdir(parents=True, exist_ok=True)
         console.parent.mkdir(parents=True, exist_ok=True)
@@ -159,9 +170,12 @@ class Guest:
         image = Path("/guest/bzImage")
         binds = [Bind(self.image, image), Bind(console.parent, Path("/guest/log"), True)]
         binds += [Bind(host, Path("/guest") / tag, writable) for tag, host, writable in exports]
+        if self.plugin:
+            binds.append(Bind(self.plugin, Path("/guest/plugin.so")))
+        memory = self.mem + (0 if self.pmem == PMEM_MIB else 2 * self.pmem)
         line = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
                 "-no-reboot", "-machine", f"pc,nvdimm={'on' if self.nvdimm else 'off'}",
-                "-m", f"{self.mem}M" + (f",slots=4,maxmem={self.mem + 4 * _NVDIMM_MIB}M"
+                "-m", f"{memory}M" + (f",slots=4,maxmem={self.mem + 4 * _NVDIMM_MIB}M"
                                         if self.nvdimm else ""),
                 "-smp", str(1 if self.icount else self.smp),
                 "-chardev", f"file,id=console,path=/guest/log/{console.name}",
@@ -174,9 +188,11 @@ class Guest:
             line += ["-accel", "kvm"]
         else:
             line += ["-accel", "tcg,thread=multi"]
+        if self.plugin:
+            line += ["-plugin", f"file=/guest/plugin.so,out=/guest/log/{self.plugin_out}"]
         # Five-level page tables only cost time under TCG.
         line += ["-cpu", "host" if self.kvm else "max,la57=off"]
-        for number in range(len(_PMEM)) if self.nvdimm else ():
+        for number in range(2) if self.nvdimm else ():
             line += ["-object", f"memory-backend-ram,id=memory{number},"
                      f"size={_NVDIMM_MIB + _NVDIMM_LABEL_MIB}M",
                      "-device", f"nvdimm,id=nvdimm{number},memdev=memory{number},"
@@ -187,11 +203,19 @@ class Guest:
         return sandbox.command(self.root, line, binds=binds,
                                devices=["/dev/kvm"] if self.kvm else [])
 
+    def _pmem_bases(self) -> tuple[int, ...]:
+        """Where the pmem devices that are no NVDIMMs lie, in MiB."""
+        if self.nvdimm:
+            return ()
+        if self.pmem == PMEM_MIB:
+            return _PMEM_BASES_MIB
+        return _PMEM_HIGH_MIB, _PMEM_HIGH_MIB + self.pmem
+
     def _cmdline(self) -> str:
         words = ["console=ttyS0", "panic=-1", "root=control", "rootfstype=9p", "rw", "init=/init",
                  "rootflags=trans=virtio,version=9p2000.L",
                  "kunit.enable=1", "kunit.autorun=1", KUNIT_RANGE,
-                 *(f"memmap={region}" for region in _PMEM if not self.nvdimm),
+                 *(f"memmap={self.pmem}M!{base}M" for base in self._pmem_bases()),
                  *(f"rust_fsdax.{argument}" for argument in KUNIT_ARGS)]
         return " ".join([*words, self.append]).strip()
 

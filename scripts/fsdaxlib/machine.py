@@ -25,6 +25,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="memory in MiB (default: %(default)s)")
     parser.add_argument("--icount", action="store_true",
                         help="one CPU whose TSC counts instructions")
+    parser.add_argument("--pmem", type=int, default=guest.PMEM_MIB, metavar="MIB",
+                        help="size of each pmem device; what is not the default comes on top of "
+                             "--mem (default: %(default)s)")
     parser.add_argument("--nvdimm", action="store_true",
                         help="pmem devices are fsdax namespaces on NVDIMMs, made by ndctl, with "
                              "their struct pages on the device")
@@ -47,7 +50,7 @@ def prepare(args: argparse.Namespace) -> guest.Guest:
     vm = guest.Guest(built.root, built.image, built.modules, args.kernel,
                      module=module.build(built, kunit=args.kernel == "debug"),
                      programs=programs.build(built.root), smp=args.smp, mem=args.mem,
-                     icount=args.icount, nvdimm=args.nvdimm, append=args.append,
+                     icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
                      share=args.share and args.share.resolve(),
                      timeout=getattr(args, "timeout", guest.DEFAULT_TIMEOUT_S))
     vm.kvm = not args.icount and _kvm_works(vm)

@@ -22,6 +22,21 @@ def build(kernel: Built, *, kunit: bool) -> Path:
     return out / "rust_fsdax.ko"
 
 
+def build_bench(kernel: Built) -> Path:
+    """Build the module that measures folios, which needs the symbols of ours; return the .ko."""
+    symbols = build(kernel, kunit=False).with_name("Module.symvers")
+    out = BUILD / "modules-bench"
+    out.mkdir(parents=True, exist_ok=True)
+    with cache.lock(out.with_suffix(".lock"), "another build of the bench module"):
+        run_logged(kernel.make(
+            [f"M={SOURCE_INSIDE}/bench/module", f"MO={_OUT_INSIDE}",
+             f"KBUILD_EXTRA_SYMBOLS=/symbols/{symbols.name}", "modules"],
+            binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True),
+                   Bind(symbols.parent, Path("/symbols"))], env={}),
+            LOGS / "module-bench.log", "build the bench module")
+    return out / "folio_bench.ko"
+
+
 def install(kernel: Built, destination: Path) -> None:
     """Install the module below destination/lib/modules, with what a kernel of ours has there."""
     build(kernel, kunit=False)

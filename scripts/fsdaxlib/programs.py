@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Compiles the guest programs of tests/vm.
+"""Compiles the guest programs of tests/vm and bench.
 
-A source with a main() is a program; the other sources are linked into every program.
+A source with a main() is a program. The other sources of its directory and those of tests/vm are
+linked into it. A *_preload.c is a library for LD_PRELOAD.
 """
 
 import re
@@ -12,26 +13,33 @@ from .cache import lock
 from .progress import BUILD, CHECKOUT, LOGS, run_logged
 
 SOURCES = CHECKOUT / "tests/vm"
+_PLACES = (SOURCES, CHECKOUT / "bench")
 _OUT = BUILD / "vm-bin"
 _FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
+_LIBRARY_FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+_PRELOAD = "_preload"
 _MAIN = re.compile(r"^int\s+main\(", re.MULTILINE)
 
 
 def build(root: Path) -> Path:
     """Compile what is out of date; return the directory of the programs."""
     _OUT.mkdir(parents=True, exist_ok=True)
-    sources = sorted(SOURCES.glob("*.c"))
-    programs = [source for source in sources if _MAIN.search(source.read_text())]
-    library = [source for source in sources if source not in programs]
-    shared = [*library, *SOURCES.glob("*.h")]
+    sources = [source for place in _PLACES for source in sorted(place.glob("*.c"))]
+    programs = [source for source in sources
+                if _MAIN.search(source.read_text()) or source.stem.endswith(_PRELOAD)]
+    headers = [header for place in _PLACES for header in place.glob("*.h")]
     with lock(BUILD / "vm-bin.lock", "another build of the guest programs"):
         for source in programs:
-            newest = max(path.stat().st_mtime for path in (source, *shared))
+            flags, library = _FLAGS, [other for other in sources if other not in programs
+                                      and other.parent in (SOURCES, source.parent)]
+            if source.stem.endswith(_PRELOAD):
+                flags, library = _LIBRARY_FLAGS, []
+            newest = max(path.stat().st_mtime for path in (source, *library, *headers))
             program = _OUT / source.stem
             if program.exists() and program.stat().st_mtime > newest:
                 continue
             partial = program.with_suffix(".partial")
-            command = ["gcc", *_FLAGS, "-o", str(partial), str(source), *map(str, library)]
+            command = ["gcc", *flags, "-o", str(partial), str(source), *map(str, library)]
             run_logged(sandbox.command(root, command, cwd=CHECKOUT,
                                        binds=[sandbox.ro(CHECKOUT), sandbox.rw(BUILD)]),
                        LOGS / f"program-{source.stem}.log", f"compile {source.name}")

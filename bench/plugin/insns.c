@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "marks.h"
+#include "../marks.h"
 
 #define API_VERSION	7
 #define EXPORT		__attribute__((visibility("default")))

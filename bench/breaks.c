@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a layout break costs when pages are busy, how long it keeps interrupts
+ * off, and what it takes away from those who have the file mapped.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define MAPPED_PAGES	((size_t)16384)
+#define PERIOD_US	50
+
+/* @pages entries, clean, mapped by nobody but for the last @busy pages, which sit in a pipe. */
+static int file_with_entries(const struct env *e, size_t pages, size_t busy, struct pin *pin)
+{
+	int fd = written_file(e, "bench", pages, false);
+	char *p = map_sized(fd, pages, PROT_READ, false);
+
+	load_all(p, pages);
+	if (busy)
+		pin_pages(pin, p + (pages - busy) * PAGE, busy);
+	must(munmap(p, pages * PAGE));
+	return fd;
+}
+
+/*
+ * The CPU time of a truncate to 0. A busy page is given back as soon as the
+ * truncate waits for it, so that it waits for each of them.
+ */
+static void busy_break(const struct env *e, const struct figure *f)
+{
+	const size_t pages = f->arg[0], busy = f->arg[1];
+	struct job job = { .op = OP_TRUNCATE };
+	struct pin pin = { 0 };
+
+	job.fd = file_with_entries(e, pages, busy, &pin);
+	job_start(&job);
+	while (pin.pages) {
+		job_until_asleep(&job);
+		check(!job.done, "the truncate ended with %zu pages in a pipe", pin.pages);
+		unpin_page(&pin, NULL);
+	}
+	job_succeeds(&job);
+	if (busy) {
+		close(pin.rd);
+		close(pin.wr);
+	}
+	drop_file(e, "bench", job.fd);
+	report(e, f->metric, job.cpu_ns);
+}
+
+/* The longest time without a timer interrupt, in instructions. */
+static void irqs_off(const struct env *e, const struct figure *f)
+{
+	const size_t pages = f->arg[0];
+	int fd = file_with_entries(e, pages, 0, NULL);
+	struct irq_gaps gaps;
+	long gap;
+
+	irq_gaps_start(&gaps, PERIOD_US);
+	must(ftruncate(fd, 0));
+	gap = irq_gaps_stop(&gaps);
+	drop_file(e, "bench", fd);
+	report(e, f->metric, gap * 1000.0);
+}
+
+/* Faults to load from all pages once more, after the first of them were punched out. */
+static void refaults(const struct env *e, const struct figure *f)
+{
+	const size_t pages = MAPPED_PAGES;
+	int fd = written_file(e, "bench", pages, false);
+	char *p = map_sized(fd, pages, RW, false);
+	long faults;
+
+	store_all(p, pages, false);
+	must(do_op(OP_PUNCH, fd, 0, f->arg[0]));
+	faults = minor_faults();
+	for (size_t i = 0; i < pages; i++)
+		(void)*(volatile char *)(p + i * PAGE);
+	faults = minor_faults() - faults;
+	must(munmap(p, pages * PAGE));
+	drop_file(e, "bench", fd);
+	report(e, f->metric, faults);
+}
+
+const struct figure break_figures[] = {
+	{ "break_1024_0", busy_break, { 1024, 0 } },
+	{ "break_1024_1", busy_break, { 1024, 1 } },
+	{ "break_1024_16", busy_break, { 1024, 16 } },
+	{ "break_1024_256", busy_break, { 1024, 256 } },
+	{ "break_16384_0", busy_break, { 16384, 0 } },
+	{ "break_16384_1", busy_break, { 16384, 1 } },
+	{ "break_16384_16", busy_break, { 16384, 16 } },
+	{ "break_16384_256", busy_break, { 16384, 256 } },
+	{ "break_65536_0", busy_break, { 65536, 0 } },
+	{ "break_65536_1", busy_break, { 65536, 1 } },
+	{ "break_65536_16", busy_break, { 65536, 16 } },
+	{ "break_65536_256", busy_break, { 65536, 256 } },
+	{ "break_262144_0", busy_break, { 262144, 0 } },
+	{ "break_262144_1", busy_break, { 262144, 1 } },
+	{ "break_262144_16", busy_break, { 262144, 16 } },
+	{ "break_262144_256", busy_break, { 262144, 256 } },
+	{ "refaults_4k", refaults, { 1 } },
+	{ "refaults_64k", refaults, { 16 } },
+	{ "refaults_1m", refaults, { 256 } },
+	{ "refaults_16m", refaults, { 4096 } },
+	{ "irqs_off", irqs_off, { 262144 } },
+	{ }
+};

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What one page fault costs: the instructions from before an access to after it. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define SMALL_PAGES	((size_t)2048)
+#define LARGE_PAGES	(64 * HUGE)
+#define SYNC_FAULTS	HUGE
+
+enum state { FIRST, PRESENT, CLEAN };
+
+static void check_faults(long before, size_t expected)
+{
+	long faults = minor_faults() - before;
+
+	check(faults >= (long)expected && faults <= (long)expected + 8, "%ld faults, not %zu",
+	      faults, expected);
+}
+
+/* Stores: the entry is not there, there but not mapped, or there and write-protected. */
+static void write_fault(const struct env *e, const struct figure *f)
+{
+	const bool huge = f->arg[0];
+	const enum state state = f->arg[1];
+	const size_t pages = huge ? LARGE_PAGES : SMALL_PAGES, step = huge ? HUGE : 1;
+	struct samples s = samples_new(pages / step);
+	int fd = written_file(e, "bench", pages, huge);
+	char *p = map_sized(fd, pages, RW, huge);
+	long before;
+
+	if (state != FIRST)
+		store_all(p, pages, huge);
+	if (state == PRESENT) {
+		must(munmap(p, pages * PAGE));
+		p = map_sized(fd, pages, RW, huge);
+	} else if (state == CLEAN) {
+		must(fsync(fd));
+	}
+	before = minor_faults();
+	measure_accesses(&s, p, pages, step, true);
+	check_faults(before, s.count);
+	check(!huge || huge_pages(p, pages) == pages, "not all faults were of 2 MiB");
+	must(munmap(p, pages * PAGE));
+	drop_file(e, "bench", fd);
+	samples_report(e, f->metric, &s);
+}
+
+/* Loads: from blocks or from a hole. */
+static void read_fault(const struct env *e, const struct figure *f)
+{
+	const size_t pages = SMALL_PAGES;
+	struct samples s = samples_new(pages);
+	const bool hole = f->arg[0];
+	long before;
+	char *p;
+	int fd;
+
+	if (hole) {
+		fd = create_file(e, "bench", 0, 0);
+		must(ftruncate(fd, pages * PAGE));
+		must(fsync(fd));
+	} else {
+		fd = written_file(e, "bench", pages, false);
+	}
+	p = map_sized(fd, pages, PROT_READ, false);
+	before = minor_faults();
+	measure_accesses(&s, p, pages, 1, false);
+	check_faults(before, pages);
+	must(munmap(p, pages * PAGE));
+	drop_file(e, "bench", fd);
+	samples_report(e, f->metric, &s);
+}
+
+/* Stores to a private mapping: the page is copied, and the file keeps no entry. */
+static void private_fault(const struct env *e, const struct figure *f)
+{
+	const size_t pages = SMALL_PAGES;
+	struct samples s = samples_new(pages);
+	int fd = written_file(e, "bench", pages, false);
+	char *p = mmap(NULL, pages * PAGE, RW, MAP_PRIVATE, fd, 0);
+	long before;
+
+	check(p != MAP_FAILED, "mmap: %m");
+	must(madvise(p, pages * PAGE, MADV_NOHUGEPAGE));
+	before = minor_faults();
+	measure_accesses(&s, p, pages, 1, true);
+	check_faults(before, pages);
+	must(munmap(p, pages * PAGE));
+	drop_file(e, "bench", fd);
+	samples_report(e, f->metric, &s);
+}
+
+/* What was appended is not committed yet, so that the fault has to do it. */
+static void sync_fault(const struct env *e, const struct figure *f)
+{
+	struct samples s = samples_new(SYNC_FAULTS);
+	int fd = written_file(e, "bench", SYNC_FAULTS, true);
+	char *p = mmap(NULL, SYNC_FAULTS * PAGE, RW, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
+	static const char page[PAGE];
+
+	check(p != MAP_FAILED, "mmap with MAP_SYNC: %m");
+	must(madvise(p, SYNC_FAULTS * PAGE, MADV_NOHUGEPAGE));
+	for (size_t i = 0; i < SYNC_FAULTS; i++) {
+		check(pwrite(fd, page, PAGE, (SYNC_FAULTS + i) * PAGE) == (ssize_t)PAGE,
+		      "append: %m");
+		measure_accesses(&s, p + i * PAGE, 1, 1, true);
+	}
+	must(munmap(p, SYNC_FAULTS * PAGE));
+	drop_file(e, "bench", fd);
+	samples_report(e, f->metric, &s);
+}
+
+const struct figure fault_figures[] = {
+	{ "fault_write_4k", write_fault, { false, FIRST } },
+	{ "fault_write_4k_present", write_fault, { false, PRESENT } },
+	{ "fault_write_4k_clean", write_fault, { false, CLEAN } },
+	{ "fault_read_4k", read_fault, { false } },
+	{ "fault_hole_4k", read_fault, { true } },
+	{ "fault_private_4k", private_fault, { 0 } },
+	{ "fault_write_2m", write_fault, { true, FIRST } },
+	{ "fault_write_2m_present", write_fault, { true, PRESENT } },
+	{ "fault_sync_4k", sync_fault, { 0 } },
+	{ }
+};

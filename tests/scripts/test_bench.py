@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The benchmark's verdicts, its comparison with the last run, its charts."""
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
+import sys
+import tempfile
+import unittest
+import xml.dom.minidom
+from pathlib import Path
+
+_SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+sys.path.insert(0, str(_SCRIPTS))
+
+from fsdaxlib import plot  # noqa: E402
+
+_loader = importlib.machinery.SourceFileLoader("bench", str(_SCRIPTS / "bench"))
+_spec = importlib.util.spec_from_loader("bench", _loader)
+assert _spec
+bench = importlib.util.module_from_spec(_spec)
+sys.modules["bench"] = bench
+sys.dont_write_bytecode, _kept = True, sys.dont_write_bytecode
+_loader.exec_module(bench)
+sys.dont_write_bytecode = _kept
+
+
+def row(metric: bench.Metric, c: float | None, rust: float | None) -> bench.Row:
+    figures = {(metric.name, "ext4", provider): [{"value": value}]
+               for provider, value in (("c", c), ("rust", rust)) if value is not None}
+    return bench.row(metric, "ext4", figures)
+
+
+class Rows(unittest.TestCase):
+    def test_goal_is_a_ratio(self) -> None:
+        metric = bench.Metric("m", "", 0.7)
+        self.assertTrue(row(metric, 100, 70).ok)
+        self.assertFalse(row(metric, 100, 71).ok)
+
+    def test_what_was_not_measured_meets_no_goal(self) -> None:
+        self.assertIs(row(bench.Metric("m", "", 0.7), 100, None).ok, False)
+        self.assertIs(row(bench.Metric("m", "", 0.7), None, 1).ok, False)
+
+    def test_without_a_goal_there_is_no_verdict(self) -> None:
+        self.assertIsNone(row(bench.Metric("m", ""), 100, 100).ok)
+
+    def test_absolute_goal_does_not_ask_for_a_ratio(self) -> None:
+        metric = bench.Metric("m", "", 0, absolute=True)
+        self.assertTrue(row(metric, 0, 0.04).ok)
+        self.assertFalse(row(metric, 0, 0.3).ok)
+
+    def test_median_of_rounds(self) -> None:
+        metric = bench.Metric("m", "")
+        figures = {("m", "ext4", provider): [{"value": value} for value in (9, 1, 5)]
+                   for provider in bench.PROVIDERS}
+        self.assertEqual(bench.row(metric, "ext4", figures).c, 5)
+
+
+class Compare(unittest.TestCase):
+    def said(self, before: tuple[float, float], after: tuple[float, float],
+             name: str = "fault_write_4k") -> str:
+        rows = [bench.Row(name, "ext4", "instructions", c, rust, rust / c, None, None)
+                for c, rust in (before, after)]
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            bench.compare(rows[1:], rows[:1])
+        return out.getvalue()
+
+    def test_worse(self) -> None:
+        self.assertIn("fault_write_4k on ext4: 1,000 -> 1,030 (+3.0%)",
+                      self.said((900, 1000), (900, 1030)))
+
+    def test_within_what_runs_differ_by(self) -> None:
+        self.assertIn("0 got worse", self.said((900, 1000), (900, 1019)))
+
+    def test_better(self) -> None:
+        self.assertIn("0 got worse by more than 2%, 1 better", self.said((900, 1000), (900, 900)))
+
+    def test_another_kernel(self) -> None:
+        self.assertIn("stock C", self.said((900, 1000), (950, 1000)))
+
+    def test_time_on_the_host_is_not_compared(self) -> None:
+        self.assertIn("0 got worse", self.said((900, 1000), (900, 9000), "threads_own_file"))
+
+
+class Baseline(unittest.TestCase):
+    def test_committed_one_can_be_read_and_has_every_metric(self) -> None:
+        have = {(each.metric, each.fs) for each in bench.load(bench.BASELINE)}
+        self.assertEqual(have, {(metric.name, fs) for metric in bench.METRICS for fs in metric.fs})
+
+
+class Charts(unittest.TestCase):
+    def test_charts_are_xml(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "chart.svg"
+            lines = [plot.Line("c", [(0, 1), (256, 1e9)])]
+            plot.panels(path, "a < b", [plot.Panel("p", "x", "y", lines, zero=True)])
+            xml.dom.minidom.parse(str(path))
+            plot.ranges(path, "ranges", "instructions", [plot.Range("r", "rust", range(1, 102))])
+            xml.dom.minidom.parse(str(path))
+
+    def test_numbers_on_axes(self) -> None:
+        self.assertEqual([plot.short(value) for value in (1, 1000, 4096, 2_000_000, 1e10)],
+                         ["1", "1k", "4,096", "2M", "10G"])
+
+
+if __name__ == "__main__":
+    unittest.main()
