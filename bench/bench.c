@@ -99,10 +99,24 @@ void report(const struct env *e, const char *metric, double value)
 	       e->fs, value);
 }
 
+static double middle_mean(const struct samples *s)
+{
+	const size_t first = s->count / 4, end = s->count - first;
+	double sum = 0;
+
+	for (size_t i = first; i < end; i++)
+		sum += s->value[i];
+	return sum / (end - first);
+}
+
 void samples_report(const struct env *e, const char *metric, struct samples *s)
 {
+	double value = samples_median(s);
+
+	if (s->several)
+		value = middle_mean(s);
 	printf("%s {\"metric\": \"%s\", \"fs\": \"%s\", \"value\": %.6g, \"count\": %zu", e->label,
-	       metric, e->fs, samples_median(s), s->count);
+	       metric, e->fs, value, s->count);
 	printf(", \"percentiles\": [");
 	for (int i = 0; i <= 100; i++)
 		printf("%s%.6g", i ? ", " : "", quantile(s, i / 100.0));

@@ -28,11 +28,15 @@ void ticks_calibrate(void);
 struct samples {
 	double *value;
 	size_t count, max;
+	bool several;		/* values come in groups, among which a median would jump */
 };
 
 struct samples samples_new(size_t max);
 void samples_add(struct samples *s, double value);
-/* Print the figure with the median, and the distribution; the samples are gone. */
+/*
+ * Print the figure with the median, or if there are several groups with the
+ * mean of the middle half, and the distribution; the samples are gone.
+ */
 void samples_report(const struct env *e, const char *metric, struct samples *s);
 void samples_drop(struct samples *s);
 double samples_median(struct samples *s);

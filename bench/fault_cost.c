@@ -103,6 +103,7 @@ static void sync_fault(const struct env *e, const struct figure *f)
 	char *p = mmap(NULL, SYNC_FAULTS * PAGE, RW, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
 	static const char page[PAGE];
 
+	s.several = true;
 	check(p != MAP_FAILED, "mmap with MAP_SYNC: %m");
 	must(madvise(p, SYNC_FAULTS * PAGE, MADV_NOHUGEPAGE));
 	for (size_t i = 0; i < SYNC_FAULTS; i++) {
