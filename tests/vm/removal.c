@@ -243,6 +243,19 @@ static void keep_pinning(const struct env *e)
 	}
 }
 
+static int scratch;	/* a block device that is read with O_DIRECT */
+
+static void keep_reading_directly(const struct env *e)
+{
+	int fd = open(in_dir(e, "big"), O_RDWR | O_CLOEXEC);
+	char *p = map_file_huge(fd, BIG * HUGE, RW);
+
+	/* Fails when the pages are gone, which is right. */
+	for (size_t i = 0;; i = (i + 16) % (BIG * HUGE))
+		if (pread(scratch, p + i * PAGE, 16 * PAGE, 0) < 0 && errno != EFAULT)
+			_exit(1);
+}
+
 static void keep_truncating(const struct env *e)
 {
 	int fd = open(in_dir(e, "cut"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -288,14 +301,19 @@ static void keep_writing(const struct env *e)
 static void under_load(const struct env *e)
 {
 	static void (*const side[])(const struct env *) = {
-		keep_storing, keep_storing_small, keep_pinning, keep_truncating, keep_evicting,
-		keep_writing,
+		keep_storing, keep_storing_small, keep_pinning, keep_reading_directly,
+		keep_truncating, keep_evicting, keep_writing,
 	};
+	const int rounds = e->ops / 1000;
+	int file = must(open("/tmp", O_TMPFILE | O_RDWR, 0600));
 
-	for (int round = 0; round < 4; round++) {
+	must(ftruncate(file, MIB));
+	scratch = open_loop_device(file, true);
+	close(file);
+	for (int round = 0; round < rounds; round++) {
 		int fd = start(e, N);
 		pid_t pid[ARRAY_SIZE(side)];
-		struct removal r = { .how = round % HOWS };
+		struct removal r = { .how = (round + round / 4) % HOWS };
 
 		close(fd);
 		close(create_huge(e, "big", BIG));
@@ -306,7 +324,7 @@ static void under_load(const struct env *e)
 				_exit(0);
 			}
 		}
-		usleep(20000 << round);
+		usleep(20000 << round % 4);
 		unbind_start(e, &r);
 		/* Lazily, so that it goes on while they die. */
 		if (round % 2)
@@ -320,6 +338,8 @@ static void under_load(const struct env *e)
 			must(umount(e->dir));
 		bring_back(e, &r, N);
 	}
+	close(scratch);
+	printf("# removed and brought back %d times\n", rounds);
 }
 
 static const struct test tests[] = {
