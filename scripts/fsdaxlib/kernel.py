@@ -13,11 +13,12 @@ from . import cache, sandbox, toolchain
 from .progress import CHECKOUT, LOGS, Fail, run_logged, shown
 from .sandbox import Bind
 
-KINDS = ("plain", "debug", "kcsan")
-# What everything but the hunt for data races needs.
+KINDS = ("plain", "debug", "kcsan", "stock")
+# What everything needs but the hunt for data races and the comparison with no series at all.
 USUAL_KINDS = KINDS[:2]
 PATCHES = CHECKOUT / f"patches/linux-{toolchain.KERNEL_SERIES}"
 _FRAGMENTS = CHECKOUT / "scripts/kconfig"
+_OPTION = re.compile(r"(?:# )?(CONFIG_\w+)[= ]")
 
 # Where the sandbox shows things. These paths do not depend on the cache or the checkout, so that
 # ccache and make find what another checkout has built.
@@ -26,8 +27,8 @@ KERNEL_INSIDE = Path("/kernel")
 CCACHE_INSIDE = Path("/ccache")
 
 _SOURCE_MIB = 2500
-_KERNEL_MIB = {"plain": 700, "debug": 2000, "kcsan": 1500}
-_MINUTES = {"plain": 12, "debug": 14, "kcsan": 14}
+_KERNEL_MIB = {"plain": 700, "debug": 2000, "kcsan": 1500, "stock": 700}
+_MINUTES = {"plain": 12, "debug": 14, "kcsan": 14, "stock": 12}
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,21 @@ def source(root: Path) -> Path:
 def ensure(kind: str) -> Built:
     """A kernel of this kind, built if it is not there yet."""
     root = toolchain.ensure()
-    tree = source(root)
+    tree = _stock_source(root) if kind == "stock" else source(root)
     config = "".join(fragment.read_text() for fragment in _fragments(kind))
     entry = cache.entry(f"kernel-{kind}-{cache.key(tree.parent.name, config)}",
                         lambda partial: _make_kernel(kind, root, tree, config, partial))
     return Built(kind, root, tree, entry)
 
 
+def _stock_source(root: Path) -> Path:
+    """The kernel source as the archive has it."""
+    return cache.entry(f"linux-{toolchain.KERNEL_SERIES}-stock-{cache.key(toolchain.versions(root))}",
+                       lambda partial: _unpack(root, partial)) / "linux"
+
+
 def _make_source(root: Path, partial: Path) -> None:
-    stock = cache.entry(f"linux-{toolchain.KERNEL_SERIES}-stock-{cache.key(toolchain.versions(root))}",
-                        lambda directory: _unpack(root, directory)) / "linux"
+    stock = _stock_source(root)
     tree = partial / "linux"
     shutil.rmtree(tree, ignore_errors=True)
     # Hard links are safe: git replaces the files that it patches.
@@ -138,7 +144,8 @@ def release(tree: Path) -> str:
 
 
 def _fragments(kind: str) -> list[Path]:
-    return [_FRAGMENTS / f"{name}.config" for name in ("common", *([kind] if kind != "plain" else []))]
+    own = [] if kind in ("plain", "stock") else [kind]
+    return [_FRAGMENTS / f"{name}.config" for name in ("common", *own)]
 
 
 def _make_kernel(kind: str, root: Path, tree: Path, config: str, partial: Path) -> None:
@@ -160,7 +167,9 @@ def _make_kernel(kind: str, root: Path, tree: Path, config: str, partial: Path) 
 def _check_config(requested: str, config: Path, kind: str) -> None:
     """Kconfig drops what it cannot satisfy without a word; we do not."""
     taken = set(config.read_text().splitlines())
-    lost = [line for line in requested.splitlines() if line.startswith("CONFIG_") and line not in taken]
+    # A kind may ask for something else than what all have: the last word counts.
+    wanted = {match[1]: line for line in requested.splitlines() if (match := _OPTION.match(line))}
+    lost = [line for line in wanted.values() if line not in taken]
     if lost:
         raise Fail(f"Kconfig did not take {', '.join(lost)} for the {kind} kernel: mend the "
                    f"dependencies in {shown(_FRAGMENTS)}.")

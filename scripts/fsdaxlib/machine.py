@@ -16,8 +16,8 @@ _KVM_PROBE_S = 30
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every way to start a guest understands."""
     parser.add_argument("--kernel", choices=kernel.KINDS, default="plain",
-                        help="debug has KASAN, lockdep and more, kcsan looks for data races "
-                             "(default: %(default)s)")
+                        help="debug has KASAN, lockdep and more, kcsan looks for data races, stock "
+                             "lacks our series (default: %(default)s)")
     parser.add_argument("--share", type=Path, metavar="DIR", help="show DIR, read-only, in the guest")
     parser.add_argument("--smp", type=int, default=guest.DEFAULT_SMP, metavar="N",
                         help="number of CPUs (default: %(default)s)")
@@ -47,8 +47,10 @@ def prepare(args: argparse.Namespace) -> guest.Guest:
     if args.share and not args.share.is_dir():
         raise Fail(f"--share {args.share} is no directory: name an existing one.")
     built = kernel.ensure(args.kernel)
+    # Who has no kernel with the series meets a module that was built for one.
+    target = kernel.ensure("plain") if args.kernel == "stock" else built
     vm = guest.Guest(built.root, built.image, built.modules, args.kernel,
-                     module=module.build(built, kunit=args.kernel == "debug"),
+                     module=module.build(target, kunit=args.kernel == "debug"),
                      programs=programs.build(built.root), smp=args.smp, mem=args.mem,
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
                      share=args.share and args.share.resolve(),

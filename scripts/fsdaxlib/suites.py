@@ -24,6 +24,8 @@ _RESULTS = BUILD / "results"
 _VM_OPTIONS = re.compile(r"^# vm: (.+)$", re.MULTILINE)
 # A line such as "# short: -b": what the script gets in the short form.
 _SHORT_OPTIONS = re.compile(r"^# short: (.+)$", re.MULTILINE)
+# A scenario with this line is part of the long form alone.
+_LONG_ONLY = re.compile(r"^# long$", re.MULTILINE)
 _RUST_RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
 _RUST_COUNT = re.compile(r"^running (\d+) tests?$", re.MULTILINE)
 _UNITTEST_RESULT = re.compile(r"^(test_\w+) \(.*\.\.\. (\w+)", re.MULTILINE)
@@ -47,7 +49,8 @@ def all_suites(long: bool = False) -> list[Suite]:
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
     scenarios = [Suite(path.stem, partial(_scenario, path, long), guest=True)
-                 for path in sorted(programs.SOURCES.glob("test_*")) if path.suffix in (".sh", ".py")]
+                 for path in sorted(programs.SOURCES.glob("test_*"))
+                 if path.suffix in (".sh", ".py") and (long or not _LONG_ONLY.search(path.read_text()))]
     return [Suite("scripts", _scripts), Suite("audit", _audit), *host, Suite("model", _model),
             Suite("kunit", _kunit_built_in),
             Suite("kunit-module", _kunit_module), *scenarios]

@@ -215,14 +215,56 @@ static void loading_leaks_nothing(const struct env *e)
 	must(umount(e->dir));
 }
 
+static void refuses_to_load(const char *ko)
+{
+	int own = kmsg_open(), loader = kmsg_open();
+
+	check(module_load(ko) && errno == ENOENT, "the module did not refuse to load: %m");
+	check(!module_loaded(), "the module stays");
+	check(kmsg_has(own, MODULE_NAME ": this kernel lacks the", "patches/linux-", NULL),
+	      "the kernel log does not say what is missing");
+	check(!kmsg_has(loader, MODULE_NAME ": Unknown symbol", NULL),
+	      "the kernel log has a line of the loader for a symbol");
+	close(own);
+	close(loader);
+}
+
+static void stock_refuses(const struct env *e)
+{
+	refuses_to_load(e->ko);
+	mount_new(e, e->dev, e->dir);
+	store_pages(e, 100);
+	expect_pages(e, 100);
+	must(umount(e->dir));
+}
+
+/* What the loader finds of the series on a kernel without it: nothing under these names. */
+static void series_is_missed(const struct env *e)
+{
+	char cmd[512];
+
+	snprintf(cmd, sizeof(cmd), "objcopy --redefine-sym dax_register_provider=absent_provider "
+		 "--redefine-sym fsdax_register_folio_ops=absent_folio_ops %s /tmp/absent.ko", e->ko);
+	check(!system(cmd), "cannot rename symbols of the module");
+	refuses_to_load("/tmp/absent.ko");
+	must(unlink("/tmp/absent.ko"));
+}
+
 static const struct test tests[] = {
 	{ "R16 without the module a mount is stock", absent_is_stock, BOUND_ONLY },
+	{ "R16 one line refuses a kernel without the series", series_is_missed, BOUND_ONLY },
 	{ "R16 bind decides at mount time", bind_decides, BOUND_ONLY },
 	{ "R16 data goes from provider to provider", data_outlives_the_provider, BOUND_ONLY },
 	{ "R16 the kernel log names the provider of a mount", log_names_the_provider, BOUND_ONLY },
 	{ "R15 a bound mount refuses the unload, a stock one does not",
 	  mounts_hold_the_module, BOUND_ONLY },
 	{ "R15 a waiter refuses the unload", pins_hold_the_module, BOUND_ONLY },
+	{ }
+};
+
+/* Needs a kernel without the series. */
+static const struct test stock_tests[] = {
+	{ "R16 a stock kernel refuses the module with one line", stock_refuses, BOUND_ONLY },
 	{ }
 };
 
@@ -233,4 +275,5 @@ static const struct test leak_tests[] = {
 };
 
 GROUP_UNMOUNTED(module, tests);
+GROUP_UNMOUNTED(stock, stock_tests);
 GROUP_UNMOUNTED(leaks, leak_tests);

@@ -26,7 +26,7 @@ static const struct group *const groups[] = {
 	&data_group, &holes_group, &dirty_group, &layout_group, &interrupt_group,
 	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
 	&huge_group, &reflink_group, &poison_group,
-	&unwritten_group, &stress2_group, &module_group, &leaks_group, &removal_group,
+	&unwritten_group, &stress2_group, &module_group, &stock_group, &leaks_group, &removal_group,
 	&observe_group,
 	&stack_group, &erofs_group,
 };
