@@ -607,6 +607,29 @@ static void dedupe_waits(const struct env *e)
 	pair_waits(e, DEDUPE);
 }
 
+/* The status of a destination is not restarted as a system call is. */
+static void interrupted_dedupe(const struct env *e)
+{
+	struct pair pair = { .op = DEDUPE, .pages = N };
+	struct job job = { .op = OP_CALL, .call = do_pair, .arg = &pair };
+	char *p, buf[PAGE];
+	struct pin pin;
+
+	pair.other = create_file(e, "a", N, 100);
+	pair.fd = create_file(e, "b", N, 100);
+	p = map_file(pair.fd, N, RW);
+	pin_pages(&pin, p + 5 * PAGE, 1);
+	job_start(&job);
+	check(job_sleeps(&job), "dedupe did not wait");
+	job_signal(&job);
+	job_join(&job);
+	check(job.rc < 0 && job.err == EINTR, "dedupe after a signal: %d", job.rc ? job.err : 0);
+	unpin_page(&pin, buf);
+	check_page(buf, 105, "page in the pipe");
+	must(do_pair(&pair));
+	expect(p, pair.fd, 0, N, 100, "the destination");
+}
+
 static void exchange_waits(const struct env *e)
 {
 	pair_waits(e, EXCHANGE);
@@ -1017,6 +1040,7 @@ static const struct test tests[] = {
 	{ "R12 clone range waits for a pin in either file and can be killed",
 	  clone_range_waits, BOUND },
 	{ "R12 dedupe waits for a pin in either file and can be killed", dedupe_waits, BOUND },
+	{ "R12 dedupe that a signal ends says EINTR", interrupted_dedupe, BOUND },
 	{ "R12 exchange waits for a pin in either file and can be killed", exchange_waits, BOUND },
 	{ "R17 write(2) leaves no block of a clone to a pin", write_waits, BOUND },
 	{ "R17 write(2) inside a page leaves no block of a clone to a pin",
