@@ -321,7 +321,7 @@ pub(crate) unsafe fn iomap_fault(
         if unsafe { bindings::rust_fsdax_iomap_length(&mut iter) } < len {
             if order == Order::Pte {
                 // A corrupt filesystem.
-                kernel::warn_on!(true);
+                crate::warn::warn_on_once!(true);
                 iter.status = EIO.to_errno();
             }
             // The iteration ends, since nothing was consumed.
@@ -330,7 +330,7 @@ pub(crate) unsafe fn iomap_fault(
         ret = match serve(vmf, order, &iter, &mut locked) {
             Served::Done(ret) => ret,
             Served::NeedsSync(_) if pfnp.is_null() => {
-                kernel::warn_on!(true);
+                crate::warn::warn_on_once!(true);
                 fault::SIGBUS
             }
             Served::NeedsSync(pfn) => {
@@ -439,7 +439,7 @@ fn serve(
         u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0 || locked.mapping().shares_blocks();
     let replace = shared && write;
     if kind != bindings::IOMAP_MAPPED && !replace {
-        kernel::warn_on!(true);
+        crate::warn::warn_on_once!(true);
         return failure(order, fault::SIGBUS);
     }
     if shared && order == Order::Pmd {
@@ -538,7 +538,7 @@ fn insert(
     fsdax::insert_live(locked, first, shared, dirty, live).map_err(|e| {
         // A large folio need not be there because small ones are; else nobody may use a block of
         // this file, and it changes only when its entry is gone.
-        kernel::warn_on!(match e {
+        crate::warn::warn_on_once!(match e {
             InsertError::Dying => false,
             InsertError::Busy => order == Order::Pte,
             InsertError::Mismatch | InsertError::Range => true,
@@ -576,7 +576,7 @@ fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> vm_f
 
     if locked.entry().is_mapped() {
         // The file has a block here as long as there is an entry for it.
-        kernel::warn_on!(true);
+        crate::warn::warn_on_once!(true);
         return fault::SIGBUS;
     }
     locked.set(zero, fsdax::mark_for_break);
@@ -611,7 +611,7 @@ fn private_copy(vmf: Fault<'_>, iomap: &bindings::iomap, pos: i64, is_hole: bool
             Err(e) => return from_errno(e),
         }
     } else {
-        kernel::warn_on!(true);
+        crate::warn::warn_on_once!(true);
         return fault::SIGBUS;
     }
     // SAFETY: This is a CoW fault; the page was just filled.

@@ -616,7 +616,7 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
         if entry.kind() == Kind::Tracked {
             // Step 2 leaves none, and the filesystem keeps faults out. If it does not, the next
             // break finds what is left.
-            kernel::warn_on!(true);
+            crate::warn::warn_on_once!(true);
             zap(&mut pages, entry, Spent::Stays);
             continue;
         }
@@ -642,7 +642,7 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
 /// sleep. Follows `dax_delete_mapping_range()`.
 pub(crate) fn delete_range(mapping: Mapping<'_>, range: Range) {
     let busy = break_layouts(mapping, range, Data::Discard, OnBusy::Fail).is_err();
-    kernel::warn_on!(busy);
+    crate::warn::warn_on_once!(busy);
 }
 
 /// How [`remove_entry`] ends.

@@ -365,11 +365,11 @@ impl<'m> Pages<'_, 'm> {
         let raw = raw as usize;
         // As xa_is_value() and xa_to_value(). A DAX file has no other entries.
         if raw & 1 == 0 {
-            kernel::warn_on!(raw != 0);
+            crate::warn::warn_on_once!(raw != 0);
             return None;
         }
         let entry = Entry::from_value(raw >> 1);
-        kernel::warn_on!(entry.is_none());
+        crate::warn::warn_on_once!(entry.is_none());
         entry
     }
 
@@ -428,7 +428,7 @@ impl<'m> Pages<'_, 'm> {
     pub(crate) fn replace(&mut self, old: Entry, new: Entry) {
         // SAFETY: By the type invariant the lock is held. No memory is needed to replace.
         let was = unsafe { bindings::rust_fsdax_xas_replace(self.xas(), Self::raw(new)) };
-        kernel::warn_on!(was != Self::raw(old));
+        crate::warn::warn_on_once!(was != Self::raw(old));
     }
 
     /// Stores `entry` where there is none. Fails for want of memory, see [`Cursor::error`].
@@ -441,7 +441,7 @@ impl<'m> Pages<'_, 'm> {
     pub(crate) fn remove(&mut self, entry: Entry) {
         // SAFETY: By the type invariant the lock is held. No memory is needed to remove.
         let was = unsafe { bindings::xas_store(self.xas(), core::ptr::null_mut()) };
-        kernel::warn_on!(was != Self::raw(entry));
+        crate::warn::warn_on_once!(was != Self::raw(entry));
         let mapping = self.mapping().as_raw();
         // SAFETY: The i_pages lock protects the count.
         unsafe { (*mapping).nrpages -= entry.order().pages() };
@@ -706,7 +706,7 @@ impl<'m> LockedEntry<'m> {
     /// Replaces the entry by one of the same order, keeping it locked, and lets `marks` change
     /// its marks under the same hold of the i_pages lock.
     pub(crate) fn set(&mut self, entry: Entry, marks: impl FnOnce(&mut Pages<'_, 'm>)) {
-        kernel::warn_on!(entry.order() != self.entry.order());
+        crate::warn::warn_on_once!(entry.order() != self.entry.order());
         let mut cursor = self.mapping.at(self.index);
         let mut pages = cursor.lock_at(self.slot);
         pages.look_up();
@@ -736,7 +736,7 @@ impl<'m> LockedEntry<'m> {
 
     /// Removes the entry. It must hold no reference.
     pub(crate) fn remove(self) {
-        kernel::warn_on!(self.entry.kind() == Kind::Tracked);
+        crate::warn::warn_on_once!(self.entry.kind() == Kind::Tracked);
         self.finish(true);
         core::mem::forget(self);
     }

@@ -48,6 +48,7 @@ mod scan;
 mod trace;
 mod wait;
 mod waiters;
+mod warn;
 mod writeback;
 
 #[cfg(RUST_FSDAX_KUNIT)]

@@ -56,7 +56,7 @@ pub(crate) fn mapping_range(
             continue;
         }
         if !entry.is_mapped() {
-            kernel::warn_on!(true);
+            crate::warn::warn_on_once!(true);
             pages.clear(Mark::ToWrite);
             mapping.set_error(EIO);
             return Err(EIO);

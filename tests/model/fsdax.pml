@@ -500,7 +500,7 @@ inline remove_range(i, s)
 		wait_unlocked(s);
 #endif
 	:: s < NS && INODE(s) == i && !locked[s] && entry[s] != NONE ->
-		/* kernel::warn_on!() of remove_range() */
+		/* warn_on_once!() of remove_range() */
 		CHECK(nothing_lost, entry[s] != TRACKED);
 		d_step { entry[s] = NONE; names[s] = 0; marked[s] = false; }
 		s++;

@@ -19,7 +19,7 @@ hidden byte one_request_wins;		/* a request activates what is free, all of it */
 hidden byte one_pgmap_reference;		/* per active folio, taken before and put once */
 hidden byte free_path_alone;		/* the free path shares the folio with nobody */
 hidden byte count_is_right;		/* no reference is dropped twice or taken from 0 */
-hidden byte busy_is_unexpected;		/* kernel::warn_on!() of fault::insert() */
+hidden byte busy_is_unexpected;		/* warn_on_once!() of fault::insert() */
 hidden byte no_stale_pte;		/* a fault finds no page table entry of another block */
 
 /* Folios. With LARGE, folio 0 of order 1 has pages 0 and 1, else each is a page. */
