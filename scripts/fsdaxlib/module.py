@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Builds rust_fsdax.ko out of tree."""
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,8 +14,12 @@ SOURCE_INSIDE = Path("/src/rust_fsdax")
 _OUT_INSIDE = Path("/out")
 
 
+@functools.cache
 def build(kernel: Built, *, kunit: bool) -> Path:
-    """Build the module for a kernel, with its KUnit suites or without; return the .ko."""
+    """Build the module for a kernel, with its KUnit suites or without; return the .ko.
+
+    The source is looked at once in a process.
+    """
     out = _out(kernel)
     with cache.lock(out.with_suffix(".lock"), "another build of the module"):
         run(kernel, out, ["modules"], kunit=kunit, what=f"build the module for the {kernel.kind} kernel",
