@@ -852,12 +852,17 @@ static const struct test tests[] = {
 	{ "R11 folios that files share are counted", shared_is_seen, BOUND_ONLY },
 	{ "R12 an eviction and its pages are seen", eviction_is_seen, BOUND_ONLY },
 	{ "R14 a removal and its pages are seen", removal_is_seen, BOUND_ONLY },
-	{ "fsdax-pins names the file and who waits", command_names_the_file, BOUND_ONLY },
-	{ "break-waits.bt prints a histogram", bpftrace_prints_a_histogram, BOUND_ONLY },
 	{ "R15 an open file of debugfs holds the module", open_file_holds_the_module, BOUND_ONLY },
 	{ "more busy pages than a batch holds are seen", many_are_seen, BOUND_ONLY },
 	{ "R10 debugfs is read during a stress", reading_during_a_stress, BOUND_ONLY },
 	{ }
 };
 
+static const struct test tools_tests[] = {
+	{ "fsdax-pins names the file and who waits", command_names_the_file, BOUND_ONLY },
+	{ "break-waits.bt prints a histogram", bpftrace_prints_a_histogram, BOUND_ONLY },
+	{ }
+};
+
 GROUP_UNMOUNTED(observe, tests);
+GROUP_UNMOUNTED(tools, tools_tests);

@@ -25,10 +25,11 @@
 static const struct group *const groups[] = {
 	&data_group, &holes_group, &dirty_group, &layout_group, &interrupt_group,
 	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
-	&huge_group, &reflink_group, &poison_group,
-	&unwritten_group, &stress2_group, &module_group, &stock_group, &leaks_group, &removal_group,
-	&observe_group,
+	&huge_group, &reflink_group, &unwritten_group, &stress2_group,
+	&module_group, &stock_group, &leaks_group, &removal_group, &observe_group, &tools_group,
 	&stack_group, &erofs_group,
+	/* Bad pages stay bad, so nothing else runs on the mount after it. */
+	&poison_group,
 };
 
 static struct {
@@ -36,7 +37,7 @@ static struct {
 	const char *bound_dev, *stock_dev;
 	unsigned long seed, ops;
 	int limit;
-	bool bound_only;
+	bool bound_only, stock_only;
 	bool list;
 } opt = {
 	.fs = "ext4",
@@ -221,10 +222,11 @@ static void list_test(const struct test *t, const struct env *e)
 __attribute__((noreturn))
 static void usage(int status)
 {
-	printf("usage: scenarios [-lb] [-k MODULE.ko] [-f ext4|xfs] [-g GROUP,...] [-p WORDS]\n"
+	printf("usage: scenarios [-lbc] [-k MODULE.ko] [-f ext4|xfs] [-g GROUP,...] [-p WORDS]\n"
 	       "                 [-s SEED] [-n OPS] [-t SECONDS]\n"
 	       "  -l  list the cases   -k  the module; without it the stock kernel is tested\n"
 	       "  -b  only what the module serves, not the same cases on C beside it\n"
+	       "  -c  only the cases on C, with the module loaded\n"
 	       "  -f  the file system   -g  only these groups   -p  only cases whose name has WORDS\n"
 	       "  -s, -n  seed and number of operations of the randomized run\n"
 	       "  -t  give a case up after so long (600)\n"
@@ -239,13 +241,16 @@ static void parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "lbhk:f:g:p:s:n:t:")) != -1) {
+	while ((c = getopt(argc, argv, "lbchk:f:g:p:s:n:t:")) != -1) {
 		switch (c) {
 		case 'l':
 			opt.list = true;
 			break;
 		case 'b':
 			opt.bound_only = true;
+			break;
+		case 'c':
+			opt.stock_only = true;
 			break;
 		case 'k':
 			opt.ko = optarg;
@@ -272,41 +277,45 @@ static void parse(int argc, char **argv)
 			usage(c == 'h' ? 0 : 2);
 		}
 	}
-	if (optind != argc)
+	if (optind != argc || (opt.stock_only && (opt.bound_only || !opt.ko)))
 		usage(2);
 }
 
 int main(int argc, char **argv)
 {
-	struct env envs[2];
-	int mounted, count;
+	struct env both[2], *envs = both;
+	int mounted, count, unmounted;
 	size_t n;
 
 	parse(argc, argv);
-	n = opt.ko && opt.bound_only ? 1 : 2;
-	for (size_t i = 0; i < ARRAY_SIZE(envs); i++)
-		envs[i] = (struct env) {
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
+		both[i] = (struct env) {
 			.fs = opt.fs,
 			.ko = opt.ko,
 			.seed = opt.seed,
 			.ops = opt.ops,
 		};
-	envs[0].label = opt.ko ? "rust" : "stock";
-	envs[0].dev = opt.bound_dev;
-	envs[0].dir = "/mnt/bound";
-	envs[0].bound = opt.ko;
-	envs[1].label = "C";
-	envs[1].dev = opt.stock_dev;
-	envs[1].dir = "/mnt/stock";
+	both[0].label = opt.ko ? "rust" : "stock";
+	both[0].dev = opt.bound_dev;
+	both[0].dir = "/mnt/bound";
+	both[0].bound = opt.ko;
+	both[1].label = "C";
+	both[1].dev = opt.stock_dev;
+	both[1].dir = "/mnt/stock";
+	n = opt.stock_only || (opt.ko && opt.bound_only) ? 1 : 2;
+	if (opt.stock_only)
+		envs = &both[1];
+	/* These mount as they like, the module too. */
+	unmounted = opt.stock_only ? 0 : 1;
 
 	if (opt.list) {
 		each_test(envs, n, false, list_test);
-		each_test(envs, 1, true, list_test);
+		each_test(envs, unmounted, true, list_test);
 		return 0;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	mounted = each_test(envs, n, false, NULL);
-	count = mounted + each_test(envs, 1, true, NULL);
+	count = mounted + each_test(envs, unmounted, true, NULL);
 	if (!count)
 		bail_out("no such case");
 	printf("TAP version 13\n1..%d\n", count);
@@ -333,7 +342,7 @@ int main(int argc, char **argv)
 			failed++;
 		}
 	}
-	each_test(envs, 1, true, run_test);
+	each_test(envs, unmounted, true, run_test);
 	printf("# %d passed, %d failed\n", number - failed, failed);
 	return failed != 0;
 }

@@ -2,5 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # short: -b
 # vm: --timeout 2400
-# XFS in the guest: operations that meet pinned pages, and signals meanwhile.
-exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g layout,interrupt "$@"
+# XFS in the guest: operations that meet pinned pages, signals meanwhile, races with a break,
+# direct I/O in flight, eviction.
+exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g layout,interrupt,races,direct,evict "$@"

@@ -1,5 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
-# vm: --timeout 2400
-# ext4 in the guest: the randomized run with 2 MiB pages. -s SEED and -n OPS are passed on.
-exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f ext4 -g stress2 "$@"

@@ -1,6 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
-# short: -b
-# vm: --timeout 2400
-# XFS in the guest: races with a break, direct I/O in flight, eviction.
-exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g races,direct,evict "$@"

@@ -1,5 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
-# vm: --timeout 2400
-# XFS in the guest, on partitions and over two devices.
-exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g stack "$@"

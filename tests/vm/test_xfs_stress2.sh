@@ -1,6 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
-# short: -n 1500
-# vm: --timeout 2400
-# XFS in the guest: the randomized run with 2 MiB pages. -s SEED and -n OPS are passed on.
-exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g stress2 "$@"
