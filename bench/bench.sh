@@ -5,10 +5,9 @@
 # is for what needs no file system. Prints "PROVIDER {json}" for each figure.
 set -e
 
-# The KUnit suites of the module run elsewhere.
-echo no_such_suite >/sys/module/kunit/parameters/filter_glob
-insmod "$FSDAX_KO"
-# For scripts/profile, what is measured is marked.
+# shellcheck disable=SC1091
+. "$FSDAX_CHECKOUT/tests/vm/mounts.sh"
+# For bench/plugin, what is measured is marked.
 if [ "$1" = -p ]; then
 	shift
 	export BENCH_MARKS=1
@@ -16,26 +15,6 @@ if [ "$1" = -p ]; then
 fi
 # Nothing is written back behind our back.
 echo 0 >/proc/sys/vm/dirty_writeback_centisecs
-
-device() { # PROVIDER
-	case $1 in
-	c) echo /dev/pmem0 ;;
-	rust) echo /dev/pmem1 ;;
-	esac
-}
-
-up() { # FS PROVIDER BIND
-	# Stripes of 2 MiB, for pages of 2 MiB.
-	case $1 in
-	ext4) mkfs.ext4 -q -F -b 4096 -m 0 \
-		-E stripe_width=512,lazy_itable_init=0,lazy_journal_init=0 "$(device "$2")" ;;
-	xfs) mkfs.xfs -q -f -m reflink=1,rmapbt=1 -d su=2m,sw=1,agcount=2 -l size=64m,su=4k \
-		"$(device "$2")" ;;
-	esac
-	echo "$3" >/sys/module/rust_fsdax/parameters/bind
-	mkdir -p "/mnt/$2"
-	mount -t "$1" -o dax=always "$(device "$2")" "/mnt/$2"
-}
 
 folio() { # METRIC
 	for provider in c rust; do
@@ -63,8 +42,8 @@ while [ $# -gt 0 ]; do
 		base=${FSDAX_KUNIT_ARGS#kunit_}
 		insmod "$FSDAX_CHECKOUT/build/modules-bench/folio_bench.ko" "${base%% *}"
 	else
-		up "$fs" c N
-		up "$fs" rust Y
+		up "$fs" c
+		up "$fs" rust
 		served=$(sed -n '2,$s/^[^ ]* \([^ ]*\) .*/\1/p' /sys/kernel/debug/rust_fsdax/mounts)
 		[ "$served" = pmem1 ] || { echo "the module serves '$served', not pmem1 alone"; exit 1; }
 	fi

@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by what compares both in one guest: loads the module, and has mounts
+# of which fs/dax.c serves that of /dev/pmem0, the module that of /dev/pmem1.
+
+# The KUnit suites of the module run elsewhere.
+echo no_such_suite >/sys/module/kunit/parameters/filter_glob
+insmod "$FSDAX_KO"
+
+device() { # PROVIDER
+	case $1 in
+	rust) echo /dev/pmem1 ;;
+	*) echo /dev/pmem0 ;;
+	esac
+}
+
+up() { # FS PROVIDER
+	# Stripes of 2 MiB, for pages of 2 MiB.
+	case $1 in
+	ext4) mkfs.ext4 -q -F -b 4096 -m 0 \
+		-E stripe_width=512,lazy_itable_init=0,lazy_journal_init=0 "$(device "$2")" ;;
+	xfs) mkfs.xfs -q -f -m reflink=1,rmapbt=1 -d su=2m,sw=1,agcount=2 -l size=64m,su=4k \
+		"$(device "$2")" ;;
+	esac
+	case $2 in
+	rust) echo Y ;;
+	*) echo N ;;
+	esac >/sys/module/rust_fsdax/parameters/bind
+	mkdir -p "/mnt/$2"
+	mount -t "$1" -o dax=always "$(device "$2")" "/mnt/$2"
+}
