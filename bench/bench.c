@@ -24,7 +24,7 @@ static void no_mark(void)
 static void (*mark_begin)(void) = no_mark, (*mark_end)(void) = no_mark,
 	    (*mark_report)(void) = no_mark;
 
-/* For scripts/profile: functions at addresses that its plugin knows. */
+/* For bench/plugin: functions at addresses that it knows. */
 static void marks_set_up(void)
 {
 	const unsigned long at[] = { MARK_BEGIN, MARK_END, MARK_REPORT };

@@ -11,8 +11,6 @@
 #include "bench.h"
 
 #define MAPPED_PAGES	((size_t)16384)
-#define PERIOD_US	50
-#define ROUNDS		5
 
 /* @pages entries, clean, mapped by nobody but for the last @busy pages, which sit in a pipe. */
 static int file_with_entries(const struct env *e, size_t pages, size_t busy, struct pin *pin)
@@ -54,25 +52,15 @@ static void busy_break(const struct env *e, const struct figure *f)
 }
 
 /*
- * The longest time without a timer interrupt, in instructions. Of one truncate it is a few holds of
- * the i_pages lock, sometimes one more.
+ * A truncate under bench/plugin/irqsoff.c, which counts and reports: the longest
+ * stretch with interrupts off.
  */
 static void irqs_off(const struct env *e, const struct figure *f)
 {
-	double longest = 0;
+	int fd = file_with_entries(e, f->arg[0], 0, NULL);
 
-	for (int i = 0; i < ROUNDS; i++) {
-		int fd = file_with_entries(e, f->arg[0], 0, NULL);
-		struct irq_gaps gaps;
-		double gap;
-
-		irq_gaps_start(&gaps, PERIOD_US);
-		must(ftruncate(fd, 0));
-		gap = irq_gaps_stop(&gaps) * 1000.0;
-		longest = gap > longest ? gap : longest;
-		drop_file(e, "bench", fd);
-	}
-	report(e, f->metric, longest);
+	op_cost(OP_TRUNCATE, fd, 0);
+	drop_file(e, "bench", fd);
 }
 
 /* Faults to load from all pages once more, after the first of them were punched out. */

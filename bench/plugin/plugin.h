@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What our TCG plugins share: when the benchmark marks what it measures (see
+ * marks_set_up() in bench.c), and where a report goes.
+ *
+ * QEMU installs no header for plugins in Debian; what is used of the interface,
+ * version 7, is declared here and in the plugins, as its documentation has it.
+ */
+#ifndef FSDAX_PLUGIN_H
+#define FSDAX_PLUGIN_H
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct qemu_plugin_tb;
+
+typedef void (*executed_fn)(unsigned int cpu, void *data);
+
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, executed_fn fn, int flags,
+					  void *data);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
+
+/* Whether the guest is between two marks. */
+extern bool marked;
+
+/* Of the plugin: called once. */
+void plugin_start(uint64_t id);
+/* Of the plugin: a block of code was translated, which is not that of a mark. */
+void plugin_block(struct qemu_plugin_tb *tb, uint64_t address);
+/* Of the plugin: calls report_line() for each block that it counted since the last report. */
+void plugin_report(void);
+void report_line(uint64_t address, uint64_t insns);
+
+#endif

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs the benchmark in a guest under a TCG plugin of QEMU, and reads what that reports."""
+
+import argparse
+import bisect
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from . import kernel, machine, sandbox
+from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown
+
+_SOURCES = CHECKOUT / "bench/plugin"
+_COMMON = "plugin"
+_SYMBOLS = BUILD / "results/profile.kallsyms"  # the guest's
+_SCRIPT = CHECKOUT / "bench/bench.sh"
+# In a mangled Rust name: a disambiguator or back reference, or the length of a word.
+_RUST_PART = re.compile(r"(?:C?s|B)[0-9A-Za-z]*_|(\d+)(?:_(?=[\d_]))?")
+
+
+@dataclass
+class Report:
+    """What a plugin counted during one run of the benchmark program."""
+
+    operations: int
+    functions: dict[str, int]  # name -> instructions
+
+    @property
+    def insns(self) -> int:
+        return sum(self.functions.values())
+
+
+def run(name: str, arguments: list[str], pmem: int, timeout: int,
+        output: BinaryIO | None = None) -> list[Report]:
+    """Run bench.sh under the plugin NAME; a report for each metric and provider, in that order.
+
+    The console and what the plugin says stay in build/logs.
+    """
+    options = argparse.ArgumentParser()
+    machine.add_options(options)
+    machine.add_run_options(options)
+    vm = machine.prepare(options.parse_args(
+        ["--icount", "--pmem", str(pmem), "--timeout", str(timeout)]))
+    counts, console = LOGS / f"{name}.counts", LOGS / f"{name}.console"
+    vm.plugin = _build(kernel.ensure("plain").root, name)
+    vm.plugin_out = counts.name
+    _SYMBOLS.unlink(missing_ok=True)
+    status = vm.run([str(_SCRIPT), "-p", *arguments], console, output=output)
+    if status or not _SYMBOLS.exists():
+        raise Fail(f"The guest ended with status {status}: look at what is said above and at "
+                   f"{shown(console)}.")
+    return parse(counts.read_text(), symbols(_SYMBOLS.read_text().splitlines()))
+
+
+def _build(root: Path, name: str) -> Path:
+    plugin = BUILD / f"bench/{name}.so"
+    plugin.parent.mkdir(parents=True, exist_ok=True)
+    run_logged(sandbox.command(
+        root, ["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
+               "-fvisibility=hidden", "-o", str(plugin),
+               *(str(_SOURCES / f"{part}.c") for part in (_COMMON, name))],
+        binds=[sandbox.ro(CHECKOUT), sandbox.rw(plugin.parent)], cwd=CHECKOUT),
+        LOGS / f"plugin-{name}.log", f"compile the plugin {name}")
+    return plugin
+
+
+def symbols(kallsyms: Iterable[str]) -> list[tuple[int, str]]:
+    """Address and name of each function of the guest's kernel and modules."""
+    found = []
+    for line in kallsyms:
+        address, kind, name = line.split()[:3]
+        if kind in "tTwW":
+            found.append((int(address, 16), _readable(name)))
+    return sorted(found)
+
+
+def _readable(name: str) -> str:
+    """The last words of a mangled Rust name: no more is needed to find the function."""
+    if not name.startswith("_R"):
+        return name
+    words = []
+    at = 2
+    while match := _RUST_PART.search(name, at):
+        at = match.end()
+        if match[1]:
+            words.append(name[at:at + int(match[1])])
+            at += int(match[1])
+    # A closure has no name.
+    return "::".join([word for word in words if word][-3:]) or name
+
+
+def parse(text: str, table: list[tuple[int, str]]) -> list[Report]:
+    """What a plugin wrote, by function."""
+    starts = [address for address, _ in table]
+    found = []
+    for part in text.split("\n\n"):
+        lines = part.split("\n")
+        if not lines[0].startswith("marks "):
+            continue
+        functions: dict[str, int] = defaultdict(int)
+        for line in lines[1:]:
+            address, count = line.split()
+            place = bisect.bisect_right(starts, int(address, 16)) - 1
+            functions[table[place][1] if place >= 0 else "?"] += int(count)
+        found.append(Report(int(lines[0].split()[1]), dict(functions)))
+    return found
