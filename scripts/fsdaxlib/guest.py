@@ -31,6 +31,7 @@ DEFAULT_SMP = 2
 PMEM_ALIGN_MIB = 128
 PMEM_MIB = 512
 _PMEM_BASES_MIB = (1024, 1536)
+_COPY_BASE_MIB = 2048
 _MIN_MEM_MIB = 2304
 # Larger ones lie above 4 GiB, where QEMU puts what is more than 3 GiB of memory.
 _PMEM_HIGH_MIB = 4096
@@ -68,6 +69,7 @@ class Guest:
     kvm: bool = False
     plugin: Path | None = None  # of TCG, which writes to out=PLUGIN_OUT beside the console
     plugin_out: str = "plugin.out"
+    medium: bool = False  # the plugin is plugin.MEDIUM, which copies to a third pmem device
     append: str = ""
     share: Path | None = None
     timeout: int = DEFAULT_TIMEOUT_S
@@ -99,6 +101,8 @@ class Guest:
                                       or self.pmem < PMEM_ALIGN_MIB or self.pmem % PMEM_ALIGN_MIB):
             raise Fail(f"--pmem wants a multiple of {PMEM_ALIGN_MIB} MiB, --mem {DEFAULT_MEM_MIB} or "
                        "more, and no --nvdimm.")
+        if self.medium and (self.nvdimm or self.pmem != PMEM_MIB or self.mem < DEFAULT_MEM_MIB):
+            raise Fail(f"--medium wants --mem {DEFAULT_MEM_MIB} or more, no --pmem and no --nvdimm.")
         self.results.mkdir(parents=True, exist_ok=True)
         self.programs.mkdir(parents=True, exist_ok=True)
         console.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +193,7 @@ class Guest:
         else:
             line += ["-accel", "tcg,thread=multi"]
         if self.plugin:
-            line += ["-plugin", f"file=/guest/plugin.so,out=/guest/log/{self.plugin_out}"]
+            line += ["-plugin", ",".join(["file=/guest/plugin.so", *self._plugin_arguments()])]
         # Five-level page tables only cost time under TCG.
         line += ["-cpu", "host" if self.kvm else "max,la57=off"]
         for number in range(2) if self.nvdimm else ():
@@ -207,9 +211,18 @@ class Guest:
         """Where the pmem devices that are no NVDIMMs lie, in MiB."""
         if self.nvdimm:
             return ()
+        if self.medium:
+            return *_PMEM_BASES_MIB, _COPY_BASE_MIB
         if self.pmem == PMEM_MIB:
             return _PMEM_BASES_MIB
         return _PMEM_HIGH_MIB, _PMEM_HIGH_MIB + self.pmem
+
+    def _plugin_arguments(self) -> list[str]:
+        if not self.medium:
+            return [f"out=/guest/log/{self.plugin_out}"]
+        *watched, copy = (base << 20 for base in self._pmem_bases())
+        return [f"size={self.pmem << 20:#x}", f"copy={copy:#x}",
+                *(f"device={base:#x}" for base in watched)]
 
     def _cmdline(self) -> str:
         words = ["console=ttyS0", "panic=-1", "root=control", "rootfstype=9p", "rw", "init=/init",

@@ -7,7 +7,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from . import cache, guest, kernel, module, programs
+from . import cache, guest, kernel, module, plugin, programs
 from .progress import LOGS, Fail, step
 
 _KVM_PROBE_S = 30
@@ -31,6 +31,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nvdimm", action="store_true",
                         help="pmem devices are fsdax namespaces on NVDIMMs, made by ndctl, with "
                              "their struct pages on the device")
+    parser.add_argument("--medium", action="store_true",
+                        help="know what a power failure would leave of the pmem devices, and put "
+                             "it on a third one when a program asks for it")
     parser.add_argument("--append", default="", metavar="CMDLINE", help="more kernel command line")
 
 
@@ -55,7 +58,9 @@ def prepare(args: argparse.Namespace) -> guest.Guest:
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
                      share=args.share and args.share.resolve(),
                      timeout=getattr(args, "timeout", guest.DEFAULT_TIMEOUT_S))
-    vm.kvm = not args.icount and _kvm_works(vm)
+    if args.medium:
+        vm.plugin, vm.medium = plugin.build(built.root, plugin.MEDIUM), True
+    vm.kvm = not args.icount and not args.medium and _kvm_works(vm)
     return vm
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import plugins  # noqa: E402
+from fsdaxlib import counting  # noqa: E402
 
 KALLSYMS = """\
 ffffffff81000000 T _stext
@@ -30,7 +30,7 @@ marks 1
 
 class Parse(unittest.TestCase):
     def setUp(self) -> None:
-        self.reports = plugins.parse(COUNTS, plugins.symbols(KALLSYMS.splitlines()))
+        self.reports = counting.parse(COUNTS, counting.symbols(KALLSYMS.splitlines()))
 
     def test_one_report_for_each_run(self) -> None:
         self.assertEqual([report.operations for report in self.reports], [2, 1])

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from . import kernel, machine, sandbox
-from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown
+from . import kernel, machine, plugin
+from .progress import BUILD, CHECKOUT, LOGS, Fail, shown
 
 _SOURCES = CHECKOUT / "bench/plugin"
-_COMMON = "plugin"
 _SYMBOLS = BUILD / "results/profile.kallsyms"  # the guest's
 _SCRIPT = CHECKOUT / "bench/bench.sh"
 # In a mangled Rust name: a disambiguator or back reference, or the length of a word.
@@ -45,7 +44,8 @@ def run(name: str, arguments: list[str], pmem: int, timeout: int,
     vm = machine.prepare(options.parse_args(
         ["--icount", "--pmem", str(pmem), "--timeout", str(timeout)]))
     counts, console = LOGS / f"{name}.counts", LOGS / f"{name}.console"
-    vm.plugin = _build(kernel.ensure("plain").root, name)
+    vm.plugin = plugin.build(kernel.ensure("plain").root, _SOURCES / f"{name}.c",
+                             _SOURCES / "plugin.c")
     vm.plugin_out = counts.name
     _SYMBOLS.unlink(missing_ok=True)
     status = vm.run([str(_SCRIPT), "-p", *arguments], console, output=output)
@@ -53,18 +53,6 @@ def run(name: str, arguments: list[str], pmem: int, timeout: int,
         raise Fail(f"The guest ended with status {status}: look at what is said above and at "
                    f"{shown(console)}.")
     return parse(counts.read_text(), symbols(_SYMBOLS.read_text().splitlines()))
-
-
-def _build(root: Path, name: str) -> Path:
-    plugin = BUILD / f"bench/{name}.so"
-    plugin.parent.mkdir(parents=True, exist_ok=True)
-    run_logged(sandbox.command(
-        root, ["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
-               "-fvisibility=hidden", "-o", str(plugin),
-               *(str(_SOURCES / f"{part}.c") for part in (_COMMON, name))],
-        binds=[sandbox.ro(CHECKOUT), sandbox.rw(plugin.parent)], cwd=CHECKOUT),
-        LOGS / f"plugin-{name}.log", f"compile the plugin {name}")
-    return plugin
 
 
 def symbols(kallsyms: Iterable[str]) -> list[tuple[int, str]]:
