@@ -11,6 +11,7 @@ help:
 	@echo 'make test             run every test (host, KUnit, guests with a debug kernel)'
 	@echo 'make bench            compare what both cost, as a table   [ARGS="--fs ext4 --only fault_*"]'
 	@echo 'make soak             the randomized stress for long      [ARGS="--minutes 60"]'
+	@echo 'make powerfail        what a power failure leaves, stock and rust_fsdax [ARGS="--seed 7"]'
 	@echo 'make kcsan            the same on a kernel that looks for data races'
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, spelling'
@@ -28,8 +29,8 @@ help:
 python:
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
 
-.PHONY: demo test bench check soak model
-demo test bench check soak model: python
+.PHONY: demo test bench check soak model powerfail
+demo test bench check soak model powerfail: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan
