@@ -226,8 +226,8 @@ class Guest:
 
     def _cmdline(self) -> str:
         # A busy host may keep the timer from ticking while the kernel looks whether it does.
-        words = ["console=ttyS0", "panic=-1", "no_timer_check", "root=control", "rootfstype=9p", "rw", "init=/init",
-                 "rootflags=trans=virtio,version=9p2000.L",
+        words = ["console=ttyS0", "panic=-1", "no_timer_check", "root=control", "rootfstype=9p", "rw",
+                 "init=/init", "rootflags=trans=virtio,version=9p2000.L",
                  "kunit.enable=1", "kunit.autorun=1", KUNIT_RANGE,
                  *(f"memmap={self.pmem}M!{base}M" for base in self._pmem_bases()),
                  *(f"rust_fsdax.{argument}" for argument in KUNIT_ARGS)]
