@@ -527,13 +527,12 @@ fn insert(
     dirty: bool,
     order: Order,
 ) -> Result<bool, vm_fault_t> {
+    let pfn = memory.pfn;
     // A PTE fault may find an entry for the PMD around.
-    let first = memory
-        .pfn
-        .wrapping_sub(vmf.index_of(order) - locked.index());
+    let first = pfn.wrapping_sub(vmf.index_of(order) - locked.index());
     let whole = locked.entry().order();
     // SAFETY: By the type invariant of `DeviceMemory`.
-    let live = || unsafe { PgmapRef::live_of_page(memory.pfn, first, whole) };
+    let live = move || unsafe { PgmapRef::live_of_page(pfn, first, whole) };
 
     fsdax::insert_live(locked, first, shared, dirty, live).map_err(|e| {
         // A large folio need not be there because small ones are; else nobody may use a block of

@@ -229,20 +229,13 @@ fn activate(
     live: impl Fn() -> Result<PgmapRef>,
 ) -> Result<FolioRef, InsertError> {
     let entry = (locked.mapping(), locked.index());
-    let live = || {
-        live().map_err(|e| {
-            if e == ERANGE {
-                InsertError::Range
-            } else {
-                InsertError::Dying
-            }
-        })
-    };
 
     if locked.entry().kind() == Kind::Empty {
-        // Most likely free.
-        if let Ok(folio) = pgmap::request(live()?, Some(entry)) {
-            return Ok(folio);
+        // Most likely free; if not, `join` finds out why.
+        if let Ok(pgmap) = live() {
+            if let Ok(folio) = pgmap::request(pgmap, Some(entry)) {
+                return Ok(folio);
+            }
         }
     }
     join(entry, order, may_share, live)
@@ -255,12 +248,18 @@ fn join(
     entry: (Mapping<'_>, usize),
     order: Order,
     may_share: bool,
-    live: impl Fn() -> Result<PgmapRef, InsertError>,
+    live: impl Fn() -> Result<PgmapRef>,
 ) -> Result<FolioRef, InsertError> {
     let mut lost = 0;
 
     loop {
-        let pgmap = live()?;
+        let pgmap = live().map_err(|e| {
+            if e == ERANGE {
+                InsertError::Range
+            } else {
+                InsertError::Dying
+            }
+        })?;
         match pgmap.folio().look() {
             State::Draining => pgmap.folio().wait_drained(),
             State::Idle => match pgmap::request(pgmap, Some(entry)) {

@@ -140,6 +140,8 @@ impl Pgmap {
     }
 
     /// Whether the pages of a folio of `order` at `pfn` are FS_DAX memory of one range, aligned.
+    // Out of line, since most faults do not need it.
+    #[inline(never)]
     fn contains(&self, pfn: usize, order: Order) -> bool {
         self.is_fs_dax()
             && order.align(pfn) == pfn
@@ -257,6 +259,16 @@ impl Drop for PgmapRef {
     }
 }
 
+/// One of the pages that are asked for is part of a folio that is active or not idle yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Busy;
+
+impl From<Busy> for Error {
+    fn from(_: Busy) -> Self {
+        EBUSY
+    }
+}
+
 /// Activates the free folio that `pgmap` was taken for: count 0 -> 1, owned by this module.
 ///
 /// The folio takes over `pgmap`, which is put when the folio is freed. If it is for the entry at
@@ -264,12 +276,14 @@ impl Drop for PgmapRef {
 ///
 /// # Errors
 ///
-/// `EBUSY`: one of its pages is part of a folio that is active or not idle yet. Nothing was changed
-/// then.
+/// [`Busy`]; nothing was changed then.
 ///
 /// Any context in which an irq-safe spinlock can be taken. Takes the place of
 /// `zone_device_page_init()`, which neither checks nor fails.
-pub(crate) fn request(pgmap: PgmapRef, entry: Option<(Mapping<'_>, usize)>) -> Result<FolioRef> {
+pub(crate) fn request(
+    pgmap: PgmapRef,
+    entry: Option<(Mapping<'_>, usize)>,
+) -> Result<FolioRef, Busy> {
     let order = pgmap.order;
     let head = pgmap.folio();
     // All requests that could overlap take the same lock. The free path takes none: it makes
@@ -278,7 +292,7 @@ pub(crate) fn request(pgmap: PgmapRef, entry: Option<(Mapping<'_>, usize)>) -> R
 
     // SAFETY: By the type invariant of `pgmap` all these pages are in one range of it.
     if !unsafe { head.are_free(order) } {
-        return Err(EBUSY);
+        return Err(Busy);
     }
     // SAFETY: All pages are free, the lock excludes other requests, and `pgmap` is handed over.
     let folio = unsafe { head.activate(order, entry, &lock) };
@@ -299,7 +313,7 @@ pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<
     let order = Order::new(order).ok_or(EINVAL)?;
     let pfn = pgmap.pfn_at(offset, order)?;
 
-    request(pgmap.tryget_live(pfn, order).ok_or(ENXIO)?, None)
+    Ok(request(pgmap.tryget_live(pfn, order).ok_or(ENXIO)?, None)?)
 }
 
 /// Frees the folio whose count just reached 0: `fsdax_folio_ops.folio_free`.
