@@ -5,4 +5,5 @@
 #include <linux/iomap.h>
 #include <linux/libnvdimm.h>
 #include "helpers.h"
+#include "inject.h"
 #include "params.h"

@@ -27,6 +27,11 @@ use kernel::{
     str::CStr, //
 };
 
+#[cfg(CONFIG_FAULT_INJECTION)]
+use kernel::sync::atomic::Relaxed;
+
+#[cfg(CONFIG_FAULT_INJECTION)]
+use crate::inject;
 use crate::{
     bindings,
     entry::{
@@ -79,6 +84,8 @@ impl Files {
             (c"mounts", &MOUNTS),
             (c"busy", &BUSY),
             (c"waiters", &WAITERS),
+            #[cfg(CONFIG_FAULT_INJECTION)]
+            (c"points", &POINTS),
         ] {
             // SAFETY: The name is a C string, debugfs copes with an error for a directory, and
             // the table is static and holds the module while a file is open.
@@ -90,6 +97,11 @@ impl Files {
                 )
             };
         }
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        // SAFETY: The result of debugfs, which was just asked for a directory.
+        unsafe {
+            inject::create(dir)
+        };
         // INVARIANT: Just created.
         Self(dir)
     }
@@ -98,7 +110,9 @@ impl Files {
 impl Drop for Files {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; debugfs copes with errors.
-        unsafe { bindings::rust_fsdax_debugfs_remove(self.0) }
+        unsafe { bindings::rust_fsdax_debugfs_remove(self.0) };
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        inject::remove();
     }
 }
 
@@ -124,6 +138,8 @@ const fn table(open: Open) -> Table {
 static MOUNTS: Table = table(open::<Mounts>);
 static BUSY: Table = table(open::<Busy>);
 static WAITERS: Table = table(open::<Waiters>);
+#[cfg(CONFIG_FAULT_INJECTION)]
+static POINTS: Table = table(open::<Points>);
 
 /// What a file shows.
 trait Contents {
@@ -490,5 +506,26 @@ impl Contents for Waiters {
                 return Ok(());
             }
         }
+    }
+}
+
+/// One line per point where failures can be injected.
+#[cfg(CONFIG_FAULT_INJECTION)]
+struct Points;
+
+#[cfg(CONFIG_FAULT_INJECTION)]
+impl Contents for Points {
+    fn write(out: &Output<'_>) -> Result {
+        seq_print!(out.seq, "point asked failed\n");
+        for count in &inject::COUNTS {
+            seq_print!(
+                out.seq,
+                "{} {} {}\n",
+                count.name,
+                count.asked.load(Relaxed),
+                count.failed.load(Relaxed)
+            );
+        }
+        Ok(())
     }
 }

@@ -36,6 +36,10 @@ use crate::{
         InsertError,
         Left, //
     },
+    inject::{
+        self,
+        Point, //
+    },
     mapping::{
         GrabError,
         LockedEntry,
@@ -128,6 +132,13 @@ impl<'a> Fault<'a> {
 
     /// Maps the page or, in a PMD fault, the folio at `pfn`, which a tracked entry keeps.
     fn map(self, pfn: usize, order: Order, write: bool) -> vm_fault_t {
+        let point = match order {
+            Order::Pte => Point::MapPage,
+            Order::Pmd => Point::MapHuge,
+        };
+        if inject::fails(point) {
+            return fault::OOM;
+        }
         // SAFETY: The folio stays, and hence the memmap.
         let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
         match order {
@@ -188,6 +199,9 @@ impl DaxReadGuard {
         pos: i64,
         order: Order,
     ) -> Result<DeviceMemory<'_>> {
+        if inject::fails(Point::Access) {
+            return Err(EIO);
+        }
         let byte = iomap
             .addr
             .wrapping_add(pos.wrapping_sub(iomap.offset) as u64);
@@ -311,6 +325,10 @@ pub(crate) unsafe fn iomap_fault(
     };
     let mut pinned = false;
     let error = loop {
+        // Only the first round has nothing to end.
+        if iter.iomap.length == 0 && inject::fails(Point::Begin) {
+            break EIO.to_errno();
+        }
         // SAFETY: `iter` is initialized and stays in place; `ops` is the filesystem's.
         let more = unsafe { bindings::rust_fsdax_iomap_iter(&mut iter, ops) };
         if more <= 0 {
@@ -511,6 +529,9 @@ fn copy_page(device: &DaxReadGuard, iter: &bindings::iomap_iter, kaddr: *mut c_v
         // A hole: nothing is shared but the right to allocate a copy.
         _ => None,
     };
+    if inject::fails(Point::Copy) {
+        return Err(EIO);
+    }
     // SAFETY: `kaddr` is a page of a block that was just allocated for the copy, and the source
     // is a page of the same device; `device` keeps both.
     to_result(unsafe {
@@ -556,8 +577,11 @@ fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> vm_f
         // SAFETY: Any address.
         Order::Pte => unsafe { bindings::rust_fsdax_zero_pfn(vmf.address()) },
         Order::Pmd => {
-            // SAFETY: By the type invariant of `Fault`.
-            let folio = unsafe { bindings::rust_fsdax_huge_zero_folio(vmf.0) };
+            let folio = match inject::fails(Point::HugeZero) {
+                true => core::ptr::null_mut(),
+                // SAFETY: By the type invariant of `Fault`.
+                false => unsafe { bindings::rust_fsdax_huge_zero_folio(vmf.0) },
+            };
             if folio.is_null() {
                 // SAFETY: As above, and the inode is the file's.
                 unsafe {
@@ -615,6 +639,9 @@ fn private_copy(vmf: Fault<'_>, iomap: &bindings::iomap, pos: i64, is_hole: bool
     }
     // SAFETY: This is a CoW fault; the page was just filled.
     unsafe { bindings::rust_fsdax_set_cow_uptodate(vmf.0) };
+    if inject::fails(Point::Finish) {
+        return fault::OOM;
+    }
     // SAFETY: By the type invariant of `Fault`.
     match unsafe { bindings::rust_fsdax_finish_fault(vmf.0) } {
         0 => fault::DONE_COW,
@@ -642,6 +669,9 @@ pub(crate) fn finish_sync_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> vm_fa
         ret
     };
 
+    if inject::fails(Point::Sync) {
+        return fault::SIGBUS;
+    }
     // SAFETY: By the type invariant of `Fault`.
     if unsafe { bindings::vfs_fsync_range(vmf.file(), start, end, 1) } != 0 {
         return fault::SIGBUS;

@@ -40,6 +40,10 @@ use crate::{
         FolioRef,
         State, //
     },
+    inject::{
+        self,
+        Point, //
+    },
     mapping::{
         GrabError,
         LockedEntry,
@@ -233,8 +237,10 @@ fn activate(
     if locked.entry().kind() == Kind::Empty {
         // Most likely free; if not, `join` finds out why.
         if let Ok(pgmap) = live() {
-            if let Ok(folio) = pgmap::request(pgmap, Some(entry)) {
-                return Ok(folio);
+            if !inject::fails(Point::Request) {
+                if let Ok(folio) = pgmap::request(pgmap, Some(entry)) {
+                    return Ok(folio);
+                }
             }
         }
     }

@@ -30,6 +30,10 @@ use crate::{
         Kind,
         Order, //
     },
+    inject::{
+        self,
+        Point, //
+    },
     wait, //
 };
 
@@ -287,6 +291,11 @@ impl<'m> Cursor<'m> {
         self.error().map(|()| false)
     }
 
+    /// As xas_set_err().
+    fn set_error(&mut self, error: Error) {
+        self.xas.xa_node = ((error.to_errno() as isize) << 2 | 2) as *mut _;
+    }
+
     fn error(&self) -> Result {
         let node = self.xas.xa_node as usize;
         // As xas_error(): an internal entry in `xa_node` holds a negative errno.
@@ -433,6 +442,10 @@ impl<'m> Pages<'_, 'm> {
 
     /// Stores `entry` where there is none. Fails for want of memory, see [`Cursor::error`].
     fn insert(&mut self, entry: Entry) {
+        if inject::fails(Point::Store) {
+            self.cursor.set_error(EIO);
+            return;
+        }
         // SAFETY: By the type invariant the lock is held.
         unsafe { bindings::xas_store(self.xas(), Self::raw(entry)) };
     }

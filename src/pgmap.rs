@@ -29,6 +29,10 @@ use crate::{
         FolioLock,
         FolioRef, //
     },
+    inject::{
+        self,
+        Point, //
+    },
     mapping::Mapping,
     removal,
     trace, //
@@ -154,6 +158,9 @@ impl Pgmap {
     ///
     /// Any context.
     fn tryget_live(&self, pfn: usize, order: Order) -> Option<PgmapRef> {
+        if inject::fails(Point::Live) {
+            return None;
+        }
         // SAFETY: By the type invariant the pgmap is valid.
         if !unsafe { bindings::rust_fsdax_pgmap_tryget_live(self.as_raw()) } {
             return None;

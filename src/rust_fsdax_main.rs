@@ -39,6 +39,7 @@ mod entry;
 mod fault;
 mod folio;
 mod fsdax;
+mod inject;
 mod mapping;
 mod memory_failure;
 mod pgmap;

@@ -22,7 +22,13 @@ use kernel::{
     }, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    inject::{
+        self,
+        Point, //
+    }, //
+};
 
 /// The number of tasks in [`on`]. Most of the time nobody waits, and nobody needs to be looked for.
 ///
@@ -91,6 +97,9 @@ impl Wait {
             Task::Killable => bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE,
             Task::Uninterruptible => bindings::TASK_UNINTERRUPTIBLE,
         };
+        if task != Task::Uninterruptible && inject::fails(Point::Wait) {
+            return Err(EINTR);
+        }
         // SAFETY: Both pointers are valid while `on` runs.
         let ret = unsafe { bindings::prepare_to_wait_event(self.head, self.entry, state as c_int) };
         to_result(ret as c_int)
