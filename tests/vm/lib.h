@@ -62,7 +62,7 @@ extern const struct group data_group, holes_group, dirty_group, layout_group,
 	huge_group, reflink_group,
 	poison_group,
 	unwritten_group, stress2_group, stack_group, erofs_group, powerfail_group,
-	powerfail_removal_group;
+	powerfail_removal_group, inject_group, injected_group;
 
 /* Failure: print a diagnostic, drop all pins and leave the process. */
 __attribute__((noreturn, format(printf, 3, 4)))

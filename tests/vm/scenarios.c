@@ -28,6 +28,7 @@ static const struct group *const groups[] = {
 	&huge_group, &reflink_group, &unwritten_group, &stress2_group,
 	&module_group, &stock_group, &leaks_group, &removal_group, &observe_group, &tools_group,
 	&stack_group, &erofs_group, &powerfail_group, &powerfail_removal_group,
+	&inject_group, &injected_group,
 	/* Bad pages stay bad, so nothing else runs on the mount after it. */
 	&poison_group,
 };
