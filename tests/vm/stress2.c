@@ -45,7 +45,6 @@
 #define WORDS		(CHUNK / sizeof(uint64_t))
 #define MAX_PINS	12
 #define SCRATCH		((size_t)64)	/* pages of the block device */
-#define ERESTARTSYS	512
 #define SPARE		(24 * MIB)	/* free space that the filler leaves */
 
 /* The top byte of a word says who wrote it. */
@@ -483,6 +482,7 @@ static void own_page(struct rng *r, unsigned int who, struct file *f)
 	uint64_t stamp = new_stamp(TAG_DATA);
 	char buf[PAGE] __attribute__((aligned(8)));
 	struct target t;
+	ssize_t n;
 
 	if (!pick(r, who, f, &t))
 		return;
@@ -501,8 +501,11 @@ static void own_page(struct rng *r, unsigned int who, struct file *f)
 		break;
 	case 6 ... 8:
 		put_words(buf, stamp, t.chunks * WORDS);
-		check(pwrite(f->fd, buf, t.chunks * CHUNK, offset_of(&t)) ==
-		      (ssize_t)(t.chunks * CHUNK), "write: %m");
+		/* A write to a shared block waits for its pins. */
+		n = pwrite(f->fd, buf, t.chunks * CHUNK, offset_of(&t));
+		if (was_interrupted(n < 0, "write"))
+			break;
+		check(n == (ssize_t)(t.chunks * CHUNK), "write: only %zd bytes", n);
 		set_model(&t, stamp);
 		break;
 	case 9:
@@ -677,8 +680,7 @@ static void dedupe(struct rng *r, struct file *f, struct file *from)
 	range.head.src_length = n * PAGE;
 	if (was_interrupted(ioctl(from->fd, FIDEDUPERANGE, &range), "dedupe"))
 		return;
-	/* The kernel hands its inner code for an interrupted call out here. */
-	if (range.info.status == -EINTR || range.info.status == -ERESTARTSYS) {
+	if (range.info.status == -EINTR) {
 		s.interrupted++;
 		return;
 	}
