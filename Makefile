@@ -14,6 +14,7 @@ help:
 	@echo 'make powerfail        what a power failure leaves, stock and rust_fsdax [ARGS="--seed 7"]'
 	@echo 'make kcsan            the same on a kernel that looks for data races'
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
+	@echo 'make coverage         which lines of the module the tests reach, and why not the others'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, spelling'
 	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
@@ -29,8 +30,8 @@ help:
 python:
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
 
-.PHONY: demo test bench check soak model powerfail
-demo test bench check soak model powerfail: python
+.PHONY: demo test bench check soak model powerfail coverage
+demo test bench check soak model powerfail coverage: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

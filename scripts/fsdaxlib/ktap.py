@@ -21,6 +21,11 @@ class Case:
     result: str
 
 
+def count(cases: Iterable[Case], result: str) -> int:
+    """How many ended so."""
+    return sum(case.result == result for case in cases)
+
+
 @dataclass
 class Report:
     """The cases of one run, and what was wrong besides."""

@@ -45,15 +45,22 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
                         help="return the script's status whatever the kernel said")
 
 
-def prepare(args: argparse.Namespace) -> guest.Guest:
-    """Build what is missing and describe the guest."""
+def jobs() -> int:
+    """Guests at a time: each waits mostly for one of its threads, so that two CPUs have time for two."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1 << 20)
+    # Half of the memory is left to the host.
+    return max(1, min(len(os.sched_getaffinity(0)), memory // (2 * guest.DEFAULT_MEM_MIB)))
+
+
+def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
+    """Build what is missing and describe the guest, which gets the usual module or KO."""
     if args.share and not args.share.is_dir():
         raise Fail(f"--share {args.share} is no directory: name an existing one.")
     built = kernel.ensure(args.kernel)
     # Who has no kernel with the series meets a module that was built for one.
     target = kernel.ensure("plain") if args.kernel == "stock" else built
     vm = guest.Guest(built.root, built.image, built.modules, args.kernel,
-                     module=module.build(target, kunit=args.kernel == "debug"),
+                     module=ko or module.build(target, kunit=args.kernel == "debug"),
                      programs=programs.build(built.root), smp=args.smp, mem=args.mem,
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
                      share=args.share and args.share.resolve(),

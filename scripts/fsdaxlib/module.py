@@ -27,6 +27,25 @@ def build(kernel: Built, *, kunit: bool) -> Path:
     return out / "rust_fsdax.ko"
 
 
+def build_coverage(kernel: Built) -> tuple[Path, Path]:
+    """Build the module with its KUnit suites and with counters of what ran, and what saves these.
+
+    Return both .ko.
+    """
+    found = []
+    for name, source, env in (("rust_fsdax", "", {"RUST_FSDAX_KUNIT": "y", "RUST_FSDAX_COVERAGE": "y"}),
+                              ("counters", "/tests/coverage", {})):
+        out = BUILD / f"modules-coverage/{name}"
+        out.mkdir(parents=True, exist_ok=True)
+        with cache.lock(out.with_suffix(".lock"), "another build of the module"):
+            run_logged(kernel.make(
+                [f"M={SOURCE_INSIDE}{source}", f"MO={_OUT_INSIDE}", "modules"], env=env,
+                binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)]),
+                LOGS / f"module-coverage-{name}.log", f"build {name}.ko for coverage")
+        found.append(out / f"{name}.ko")
+    return found[0], found[1]
+
+
 def build_bench(kernel: Built) -> Path:
     """Build the module that measures folios, which needs the symbols of ours; return the .ko."""
     symbols = build(kernel, kunit=False).with_name("Module.symvers")

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,6 @@ from . import (guest, kernel, ktap, kunit, machine, model, programs, sandbox, to
 from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"
-_RESULTS = BUILD / "results"
 # A line such as "# vm: --smp 4 --timeout 900" in a guest scenario.
 _VM_OPTIONS = re.compile(r"^# vm: (.+)$", re.MULTILINE)
 # A line such as "# short: -b": what the script gets in the short form.
@@ -43,16 +43,48 @@ class Suite:
     beside: bool = False  # has time: may run beside others
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What the guests of the suites are made of."""
+
+    kernel: str = "debug"  # unless the scenario asks for another
+    module: Path | None = None  # rather than the usual one
+    wrapper: tuple[str, ...] = ()  # a command that runs the script
+    results: Path | None = None  # has a directory for each suite, rather than one for all
+
+
 def all_suites(long: bool = False) -> list[Suite]:
     """Every suite, quick ones first; LONG runs all that each has."""
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
-    scenarios = [Suite(path.stem, partial(_scenario, path, long), beside=True)
-                 for path in sorted(programs.SOURCES.glob("test_*"))
-                 if path.suffix in (".sh", ".py") and (long or not _LONG_ONLY.search(path.read_text()))]
     return [Suite("scripts", _scripts), Suite("audit", _audit), *host,
             Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
-            Suite("kunit-module", _kunit_module, beside=True), *scenarios]
+            *module_suites(Setup(), long)]
+
+
+def module_suites(setup: Setup, long: bool = False) -> list[Suite]:
+    """The suites that load the module into a guest."""
+    scenarios = [Suite(path.stem, partial(_scenario, setup, path, long), beside=True)
+                 for path in sorted(programs.SOURCES.glob("test_*"))
+                 if path.suffix in (".sh", ".py") and (long or not _LONG_ONLY.search(path.read_text()))]
+    return [Suite("kunit-module", partial(_kunit_module, setup), beside=True), *scenarios]
+
+
+def run(suite: Suite) -> list[ktap.Case]:
+    """Run a suite; what went wrong besides its cases is a failed case of its own."""
+    step(f"{suite.name} ...")
+    begun = time.monotonic()
+    try:
+        report = suite.run()
+    except Fail as fail:
+        report = ktap.Report(problems=[str(fail)])
+    cases = report.cases + [ktap.Case(problem, "failed") for problem in report.problems]
+    for case in cases:
+        if case.result == "failed":
+            step(f"{suite.name}: FAILED: {case.name}")
+    step(f"{suite.name}: {ktap.count(cases, 'passed')} passed, {ktap.count(cases, 'failed')} failed, "
+         f"{ktap.count(cases, 'skipped')} skipped in {int(time.monotonic() - begun)} s")
+    return cases
 
 
 def _scripts() -> ktap.Report:
@@ -118,11 +150,11 @@ def _kunit_built_in() -> ktap.Report:
     return _with_splat(ktap.parse(lines), console)
 
 
-def _kunit_module() -> ktap.Report:
-    """The same suites, run when the module is loaded into the debug kernel."""
-    vm = _guest(["--kernel=debug"])
+def _kunit_module(setup: Setup) -> ktap.Report:
+    """The same suites, run when the module is loaded."""
+    vm = _guest(setup, "kunit-module", [])
     console = LOGS / "kunit-module.console"
-    status = vm.run([str(_TESTS / "kunit/insmod.sh")], console)
+    status = vm.run([*setup.wrapper, str(_TESTS / "kunit/insmod.sh")], console)
     lines = console.read_text(errors="replace").splitlines()
     # The kernel's own suites, of which there are none, have reported before.
     starts = [number for number, line in enumerate(lines) if ktap.HEADER.match(line)]
@@ -133,20 +165,20 @@ def _kunit_module() -> ktap.Report:
     output = LOGS / "kunit-module.ktap"
     output.write_text("\n".join(lines) + "\n")
     try:
-        kunit.parse(kernel.ensure("debug"), output, LOGS / "kunit-module-parse.log")
+        kunit.parse(kernel.ensure(setup.kernel), output, LOGS / "kunit-module-parse.log")
     except Fail as fail:
         report.problems.append(str(fail))
     return report
 
 
-def _scenario(script: Path, long: bool) -> ktap.Report:
-    """One boot of the debug kernel that prints TAP."""
+def _scenario(setup: Setup, script: Path, long: bool) -> ktap.Report:
+    """One boot that prints TAP."""
     text = script.read_text()
     options = _VM_OPTIONS.search(text)
     short = None if long else _SHORT_OPTIONS.search(text)
-    argv = [str(script), *(shlex.split(short[1]) if short else [])]
-    vm = _guest(["--kernel=debug", *(shlex.split(options[1]) if options else [])])
-    console, tap = LOGS / f"{script.stem}.console", _RESULTS / f"{script.stem}.tap"
+    argv = [*setup.wrapper, str(script), *(shlex.split(short[1]) if short else [])]
+    vm = _guest(setup, script.stem, shlex.split(options[1]) if options else [])
+    console, tap = LOGS / f"{script.stem}.console", vm.results / f"{script.stem}.tap"
     with tap.open("wb") as out:
         status = vm.run(argv, console, output=out)
     report = ktap.parse(tap.read_text(errors="replace").splitlines())
@@ -157,17 +189,21 @@ def _scenario(script: Path, long: bool) -> ktap.Report:
     return report
 
 
-def _guest(options: list[str]) -> guest.Guest:
+def _guest(setup: Setup, name: str, options: list[str]) -> guest.Guest:
     parser = argparse.ArgumentParser(prog="# vm:")
     machine.add_options(parser)
     machine.add_run_options(parser)
     try:
         with contextlib.redirect_stderr(io.StringIO()) as errors:
-            args = parser.parse_args(options)
+            args = parser.parse_args([f"--kernel={setup.kernel}", *options])
     except SystemExit:
         raise Fail(f"A scenario asks for what scripts/vm does not know: "
                    f"{errors.getvalue().strip().splitlines()[-1]}.") from None
-    return machine.prepare(args)
+    vm = machine.prepare(args, setup.module)
+    if setup.results:
+        vm.results = setup.results / name
+        vm.results.mkdir(parents=True, exist_ok=True)
+    return vm
 
 
 def _with_splat(report: ktap.Report, console: Path) -> ktap.Report:
