@@ -238,16 +238,6 @@ void rust_fsdax_cond_resched(void)
 	cond_resched();
 }
 
-void rust_fsdax_rcu_read_lock(void)
-{
-	rcu_read_lock();
-}
-
-void rust_fsdax_rcu_read_unlock(void)
-{
-	rcu_read_unlock();
-}
-
 long rust_fsdax_task_pid(void)
 {
 	return current->pid;

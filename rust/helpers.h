@@ -56,8 +56,6 @@ void rust_fsdax_unlock_umount(struct super_block *sb);
 void rust_fsdax_lock_inodes(struct super_block *sb);
 void rust_fsdax_unlock_inodes(struct super_block *sb);
 void rust_fsdax_cond_resched(void);
-void rust_fsdax_rcu_read_lock(void);
-void rust_fsdax_rcu_read_unlock(void);
 long rust_fsdax_task_pid(void);
 bool rust_fsdax_ratelimit(void);
 
