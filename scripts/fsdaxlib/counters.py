@@ -29,12 +29,12 @@ class Program:
 
     def __init__(self, root: Path, ko: Path, workspace: Path) -> None:
         self._root, self._workspace = root, workspace
-        records, names = workspace / "records", workspace / "names"
+        records, functions = workspace / "records", workspace / "names"
         self._run(["llvm-objcopy", f"--dump-section=__llvm_prf_data={records}",
-                   f"--dump-section=__llvm_prf_names={names}", str(ko), "/dev/null"], ko.parent,
+                   f"--dump-section=__llvm_prf_names={functions}", str(ko), "/dev/null"], ko.parent,
                   "objcopy")
         self._records = records.read_bytes()
-        self._names = dict(_names(names.read_bytes()))
+        self._names = dict(names(functions.read_bytes()))
 
     def merge(self, dumps: Iterable[Path], profile: Path) -> None:
         """Add up the counters of all DUMPS."""
@@ -68,7 +68,7 @@ class Program:
                    LOGS / f"coverage-{what}.log", f"coverage: {what}")
 
 
-def _names(section: bytes) -> Iterator[tuple[bytes, str]]:
+def names(section: bytes) -> Iterator[tuple[bytes, str]]:
     """The names of all functions by their hashes: parts that may be compressed, each with its sizes."""
     place = 0
     while place < len(section):

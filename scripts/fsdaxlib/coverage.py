@@ -10,7 +10,7 @@ edits elsewhere:
     <tab>another one
 
 [FILE FUNCTION sometimes] is about lines that only some runs reach. The one line "..." stands for all
-lines of the function. Lines without a word, such as a closing brace, need no explanation.
+lines of the function. Comments and lines without a word, such as a closing brace, need no explanation.
 """
 
 import re
@@ -125,8 +125,8 @@ def judge(files: Iterable[File], explanations: Iterable[Explanation]) -> list[st
 def _judge_function(file: File, function: str, lines: list[int],
                     explanations: list[Explanation]) -> list[str]:
     code = {number: file.text[number - 1].strip() for number in lines if number in file.runs}
-    missed = {number: text for number, text in code.items()
-              if not file.runs[number] and any(letter.isalnum() for letter in text)}
+    missed = {number: text for number, text in code.items() if not file.runs[number]
+              and any(letter.isalnum() for letter in text) and not text.startswith("//")}
     wrong = []
     unused: Counter[str] = Counter()
     sometimes: Counter[str] = Counter()

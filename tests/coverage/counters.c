@@ -25,7 +25,7 @@ static void save(const struct module_memory *data)
 	ssize_t done;
 
 	if (!name || !copy) {
-		pr_err("BUG: no memory to save the counters\n");
+		pr_err("BUG: no memory for the counters\n");
 		goto free;
 	}
 	file = filp_open(name, O_WRONLY | O_CREAT | O_TRUNC, 0644);

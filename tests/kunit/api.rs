@@ -48,8 +48,17 @@ mod tests {
             Mark,
             Range, //
         },
+        pgmap,
         provider, //
     };
+
+    #[test]
+    fn there_is_one_owner_and_one_provider() -> Result {
+        check_eq!(pgmap::Owner::register().err(), Some(EBUSY));
+        let again = provider::Provider::register(&crate::THIS_MODULE);
+        check_eq!(again.err(), Some(EBUSY));
+        Ok(())
+    }
 
     type Callback = Option<unsafe extern "C" fn(*mut bindings::inode)>;
 

@@ -117,6 +117,42 @@ mod tests {
     }
 
     #[test]
+    fn r6_a_removal_waits_for_who_locked_an_entry() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let pins = pinned_file(&file)?;
+
+        let breaking = Breaking::start(&file, pages(0, 15), Data::Discard)?;
+        breaking.wait_asleep(1)?;
+        let locked = file.mapping().lock_entry(2).ok_or(ENOENT)?;
+        pins.drop_all();
+        // It sleeps so for the entry.
+        breaking.wait_evict_asleep()?;
+        check!(breaking.goes_on());
+        drop(locked);
+        check_eq!(breaking.join()?, Ok(()));
+        check!(file.mapping().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn r7_a_hole_that_is_read_while_a_break_sleeps_goes() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let pins = pinned_file(&file)?;
+
+        let breaking = Breaking::start(&file, pages(0, 31), Data::Discard)?;
+        breaking.wait_asleep(1)?;
+        // As the fault marks it.
+        file.insert_hole(20, pgmap.pfn(20), Order::Pte)?;
+        file.mark(20, Mark::Busy)?;
+        pins.drop_all();
+        check_eq!(breaking.join()?, Ok(()));
+        check!(file.mapping().is_empty());
+        Ok(())
+    }
+
+    #[test]
     fn r6_an_interrupted_break_loses_nothing() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;

@@ -167,6 +167,52 @@ mod tests {
     }
 
     #[test]
+    fn insert_refuses_a_page_of_a_busy_large_folio() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+
+        other.insert(0, 0, Order::Pmd)?;
+        check_eq!(file.insert(0, 0, Order::Pte), Err(EBUSY));
+        check_eq!(file.share(0, 0, Order::Pte), Err(EBUSY));
+        check!(file.mapping().is_empty());
+        check_eq!((pgmap.count(0), pgmap.active()), (1, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn insert_refuses_pages_that_are_not_fsdax() -> Result {
+        let pgmap = TestPgmap::with(Layout::Generic)?;
+        let file = FakeFile::new(&pgmap)?;
+        let before = pgmap.snapshot()?;
+
+        for order in BOTH {
+            check_eq!(file.insert(0, 0, order), Err(ERANGE));
+            check!(file.mapping().is_empty());
+        }
+        before.check_same(&pgmap.snapshot()?)
+    }
+
+    #[test]
+    fn what_is_no_entry_is_told_apart() -> Result {
+        let pfn = 7 * PMD;
+        let large = Entry::tracked(pfn, Order::Pmd).ok_or(EINVAL)?;
+        let zero = Entry::zero(pfn, Order::Pte).ok_or(EINVAL)?;
+        let empty = Entry::empty(Order::Pte);
+
+        check_eq!(Entry::tracked(pfn + 1, Order::Pmd), None);
+        check_eq!(Entry::tracked(usize::MAX, Order::Pte), None);
+        check_eq!(Entry::from_value(large.value()), Some(large));
+        check_eq!(Entry::from_value(zero.value() | empty.value()), None);
+        check_eq!(Entry::from_value(large.value() | 1 << 63), None);
+        // Nothing to drop.
+        check_eq!(zero.zapped(), zero);
+        check_eq!(empty.zapped(), empty);
+        check_eq!(large.zapped().kind(), Kind::Zapped);
+        Ok(())
+    }
+
+    #[test]
     fn insert_on_a_dying_device_is_enxio() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
@@ -419,13 +465,17 @@ mod tests {
         file.insert(0, 0, Order::Pmd)?;
         file.insert(PMD, 5, Order::Pte).err().ok_or(EINVAL)?;
         // Whoever comes, for whatever page of the entry.
-        for waiter in 0..4 {
+        for waiter in 0..5 {
             let locked = file.mapping().lock_entry(11).ok_or(ENOENT)?;
             let waiting = file.clone();
             let thread = Thread::spawn(move || match waiter {
                 0 => waiting.mapping().lock_entry(500).is_some(),
                 1 => waiting.insert(0, 0, Order::Pmd).is_ok(),
                 2 => LockedEntry::grab(waiting.mapping(), 77, Order::Pte).is_ok(),
+                3 => {
+                    fsdax::clear_dirty_range(waiting.mapping(), pages(8, 8));
+                    true
+                }
                 _ => waiting.break_now(pages(0, PMD - 1)).is_ok(),
             })?;
             wait_until(|| thread.sleeps(true))?;

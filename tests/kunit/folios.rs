@@ -34,6 +34,7 @@ mod tests {
             fixture::{
                 pages,
                 FakeFile,
+                Layout,
                 TestPgmap,
                 PMD, //
             },
@@ -52,6 +53,17 @@ mod tests {
     };
 
     const ORDERS: [u32; 2] = [0, Order::PMD_ORDER];
+
+    #[test]
+    fn r4_a_folio_of_somebody_else_is_idle() -> Result {
+        let pgmap = TestPgmap::with(Layout::Generic)?;
+        let count = pgmap.count(0);
+
+        check!(count > 0);
+        check!(matches!(pgmap.folio(0).look(), State::Idle));
+        check_eq!(pgmap.count(0), count);
+        Ok(())
+    }
 
     #[test]
     fn r3_last_reference_dropped_in_hardirq() -> Result {

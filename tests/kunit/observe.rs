@@ -99,6 +99,24 @@ mod tests {
     }
 
     #[test]
+    fn r10_a_scan_ends_at_the_last_page_offset() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+        let _mounted = sb.mount()?;
+        let mut all = KVec::new();
+
+        file.insert(usize::MAX, 0, Order::Pte)?;
+        let mut scan = scan(&sb, Which::All)?.ok_or(ENOENT)?;
+        while batch(&mut scan, 16, &mut all)? {}
+        check_eq!(all.len(), 1);
+        // Once more.
+        check!(!batch(&mut scan, 16, &mut all)?);
+        check_eq!(all.len(), 1);
+        Ok(())
+    }
+
+    #[test]
     fn r10_a_scan_sees_every_entry_once() -> Result {
         let pgmap = TestPgmap::new()?;
         let sb = FakeSuper::new()?;
