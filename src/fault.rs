@@ -465,9 +465,11 @@ fn serve(
         return failure(order, fault::FALLBACK);
     }
 
-    let sync = write && vmf.is_sync() && u32::from(iomap.flags) & bindings::IOMAP_F_DIRTY != 0;
-    // A copy was not flushed, MAP_SYNC or not.
-    let dirty = replace || (write && !sync);
+    // That a copy takes the place of a shared block, the flags do not say yet: the filesystem
+    // changes its metadata when the iteration ends.
+    let unsynced = replace || u32::from(iomap.flags) & bindings::IOMAP_F_DIRTY != 0;
+    let sync = write && vmf.is_sync() && unsynced;
+    let dirty = write && !sync;
     if replace {
         match fsdax::give_up(locked) {
             Left::Busy => return Served::Pinned,
@@ -516,7 +518,10 @@ fn serve(
     Served::Done(ret)
 }
 
-/// Fills the page at `kaddr` with what the file has so far where `iter` is.
+/// Fills the page at `kaddr` with what the file has so far where `iter` is, and flushes it.
+///
+/// The filesystem may make it a part of the file on the medium before anybody calls `fsync()`:
+/// what was on the medium until then must be there still.
 ///
 /// Follows `dax_iomap_copy_around()` for a whole page.
 #[inline(never)]
@@ -536,7 +541,10 @@ fn copy_page(device: &DaxReadGuard, iter: &bindings::iomap_iter, kaddr: *mut c_v
     // is a page of the same device; `device` keeps both.
     to_result(unsafe {
         bindings::rust_fsdax_copy_page_mc(kaddr, source.unwrap_or(core::ptr::null_mut()))
-    })
+    })?;
+    // SAFETY: `device` keeps the device of the page, see above.
+    unsafe { bindings::dax_flush(iter.iomap.dax_dev, kaddr, bindings::PAGE_SIZE) };
+    Ok(())
 }
 
 /// Inserts `memory`, where the fault of `order` is; returns whether it was not tracked.
