@@ -316,8 +316,9 @@ static void look_at(struct qemu_plugin_insn *insn)
 	case 0xae:
 		/* /7 is clflush or clflushopt, /6 with this prefix clwb. */
 		if (*at >> 6 != 3 && ((*at >> 3 & 7) == 7 || (data16 && (*at >> 3 & 7) == 6)))
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, write_back_line, READ_REGS,
-				operand_of(at, rex, qemu_plugin_insn_vaddr(insn) + size));
+			qemu_plugin_register_vcpu_insn_exec_cb
+				(insn, write_back_line, READ_REGS,
+				 operand_of(at, rex, qemu_plugin_insn_vaddr(insn) + size));
 		break;
 	case 0xc3:	/* movnti */
 	case 0xe7:	/* movntq, movntdq */

@@ -123,7 +123,7 @@ static void find_text(struct range *module, struct range *iter)
 	check(iter->first && iter->last > iter->first, "no iomap_iter()");
 }
 
-enum pass { BY_POINT, BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION, PASSES };
+enum by { BY_POINT, BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION, PASSES };
 
 static const char *const pass_name[] = {
 	"points", "allocations of the module", "all allocations of the module",
@@ -141,7 +141,7 @@ static void set_in(const char *dir, const char *file, unsigned long number)
 	set_number(path, number);
 }
 
-static void set_pass(enum pass pass)
+static void set_pass(enum by pass)
 {
 	static struct range module, iter;
 
@@ -179,7 +179,7 @@ static void set_pass(enum pass pass)
 }
 
 /* From here on the @n-th call of this task fails, or all. */
-static void arm(enum pass pass, unsigned int n)
+static void arm(enum by pass, unsigned int n)
 {
 	char text[16];
 	int len = snprintf(text, sizeof(text), "%u", n);
@@ -203,7 +203,7 @@ static unsigned long number_in(const char *dir, const char *file)
 }
 
 /* Whether a call failed since then. */
-static bool disarm(enum pass pass)
+static bool disarm(enum by pass)
 {
 	char text[16] = "";
 	bool any = false;
@@ -225,7 +225,7 @@ static bool disarm(enum pass pass)
 /* What an operation works on. */
 struct scene {
 	const struct env *e;
-	enum pass pass;
+	enum by pass;
 	int fd, other;		/* a file, one that shares its blocks */
 	size_t pages;
 	char *map;		/* of all of it */
@@ -770,13 +770,14 @@ static int failed_point(const unsigned long before[], const unsigned long after[
 
 	for (size_t i = 0; i < ARRAY_SIZE(points); i++)
 		if (after[i] != before[i]) {
-			check(after[i] == before[i] + 1 && which == -1, "more than one point failed");
+			check(after[i] == before[i] + 1 && which == -1,
+			      "more than one point failed");
 			which = i;
 		}
 	return which;
 }
 
-static void check_errno(const struct action *a, enum pass pass, unsigned int n, int err, int point)
+static void check_errno(const struct action *a, enum by pass, unsigned int n, int err, int point)
 {
 	int right;
 
@@ -795,7 +796,7 @@ static void check_errno(const struct action *a, enum pass pass, unsigned int n, 
 }
 
 /* Do it with the @n-th failure; false if there is none. */
-static bool one(const struct env *e, const struct action *a, enum pass pass, unsigned int n)
+static bool one(const struct env *e, const struct action *a, enum by pass, unsigned int n)
 {
 	unsigned long before[ARRAY_SIZE(points)], now[ARRAY_SIZE(points)];
 	struct scene s = {
@@ -852,7 +853,7 @@ static bool one(const struct env *e, const struct action *a, enum pass pass, uns
 static void run_actions(const struct env *e, const struct action *actions)
 {
 	must(mlockall(MCL_CURRENT));
-	for (enum pass pass = 0; pass < PASSES; pass++) {
+	for (enum by pass = 0; pass < PASSES; pass++) {
 		set_pass(pass);
 		for (const struct action *a = actions; a->name; a++) {
 			const unsigned int max = pass == ALL_OF_MODULE ? 1 : e->ops;
@@ -878,7 +879,8 @@ static void faults(const struct env *e)
 		{ "store to data", FAULT, prepare_data, store_page, stored },
 		{ "store to a hole", FAULT, prepare_hole, store_page, stored },
 		{ "store to what was loaded", FAULT, prepare_data_loaded, store_page, stored },
-		{ "store to a hole that was loaded", FAULT, prepare_hole_loaded, store_page, stored },
+		{ "store to a hole that was loaded", FAULT, prepare_hole_loaded, store_page,
+		  stored },
 		{ "store to a hole by the CPU", FAULT, prepare_hole, store_byte, stored },
 		{ "load of a zapped page", FAULT, prepare_zapped, load_page, kept_dirty },
 		{ "store to a zapped page", FAULT, prepare_zapped, store_page, stored_zapped },
@@ -906,8 +908,9 @@ static void huge_faults(const struct env *e)
 		{ "2 MiB load of data", FAULT | LARGE, prepare_huge_data, load_page, NULL },
 		{ "2 MiB load of a hole", FAULT | LARGE, prepare_huge, load_page, NULL },
 		{ "2 MiB store", FAULT | LARGE, prepare_huge, store_page, stored },
-		{ "2 MiB store to a hole that was loaded", FAULT | LARGE, prepare_huge_loaded, store_page,
-			   stored },
+		{ "2 MiB store to a hole that was loaded", FAULT | LARGE, prepare_huge_loaded,
+		  store_page,
+		  stored },
 		{ }
 	};
 
@@ -918,7 +921,8 @@ static void sync_faults(const struct env *e)
 {
 	static const struct action actions[] = {
 		{ "MAP_SYNC store to a hole", FAULT | SYNC, prepare_synced, store_page, stored },
-		{ "2 MiB MAP_SYNC store", FAULT | LARGE | SYNC, prepare_huge_synced, store_page, stored },
+		{ "2 MiB MAP_SYNC store", FAULT | LARGE | SYNC, prepare_huge_synced, store_page,
+		  stored },
 		{ }
 	};
 
@@ -928,8 +932,10 @@ static void sync_faults(const struct env *e)
 static void writes(const struct env *e)
 {
 	static const struct action actions[] = {
-		{ "write to a hole that was loaded", CALL, prepare_hole_loaded, write_page, written },
-		{ "write to a 2 MiB hole that was loaded", CALL, prepare_huge_loaded, write_page, written },
+		{ "write to a hole that was loaded", CALL, prepare_hole_loaded, write_page,
+		  written },
+		{ "write to a 2 MiB hole that was loaded", CALL, prepare_huge_loaded, write_page,
+		  written },
 		{ "write to mapped data", CALL, prepare_dirty, write_page, written },
 		{ "fsync", CALL, prepare_dirty, run_fsync, flushed },
 		{ "fsync of 2 MiB", CALL, prepare_huge_dirty, run_fsync, flushed },
@@ -1033,12 +1039,12 @@ GROUP(inject, tests);
 
 static void mounts(const struct env *e)
 {
-	static const enum pass passes[] = { BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION };
+	static const enum by passes[] = { BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION };
 
 	check(!module_load(e->ko), "cannot load the module: %m");
 	check(make_fs(e->fs, e->dev), "cannot make %s on %s", e->fs, e->dev);
 	for (size_t p = 0; p < ARRAY_SIZE(passes); p++) {
-		const enum pass pass = passes[p];
+		const enum by pass = passes[p];
 		const unsigned int max = pass == ALL_OF_MODULE ? 1 : e->ops;
 		bool fired = true;
 		unsigned int n;
