@@ -70,12 +70,19 @@ size_t medium_unflushed(const struct env *e, int fd)
 	return lines;
 }
 
+static void unmount_copy(void *arg)
+{
+	(void)arg;
+	umount2(COPY_DIR, MNT_DETACH);
+}
+
 const char *medium_after_power_failure(const struct env *e)
 {
 	const char *options = strcmp(e->fs, "xfs") ? "dax=never" : "dax=never,nouuid";
 
 	check(ask(MEDIUM_POWER_FAILURE, number_of(e), 0, 0) == 0, "no copy of the medium");
 	mkdir(COPY_DIR, 0755);
+	at_fail(unmount_copy, NULL);
 	check(!mount(COPY_DEV, COPY_DIR, e->fs, MS_RDONLY, options),
 	      "mount of what the power failure left: %m");
 	return COPY_DIR;
