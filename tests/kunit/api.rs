@@ -334,4 +334,41 @@ mod tests {
         check!(file.mapping().is_empty());
         Ok(())
     }
+
+    #[test]
+    fn the_provider_answers_for_ranges() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let ops = provider::ops();
+        let mapping = file.mapping().as_raw();
+        let (delete, clear_dirty) = (
+            ops.delete_mapping_range.ok_or(EINVAL)?,
+            ops.clear_dirty_range.ok_or(EINVAL)?,
+        );
+
+        file.insert_pages(8)?;
+        for i in 0..8 {
+            file.mark(i, Mark::Dirty)?;
+            file.mark(i, Mark::ToWrite)?;
+        }
+        // SAFETY: The file stays.
+        unsafe { clear_dirty(mapping, 2, 5) };
+        for i in 0..8 {
+            let outside = !(2..=5).contains(&i);
+            check_eq!(file.has(i, Mark::Dirty), outside);
+            check_eq!(file.has(i, Mark::ToWrite), outside);
+        }
+        // SAFETY: The file stays. Bytes, the last one included.
+        unsafe { delete(mapping, 3 << 12, (5 << 12) - 1) };
+        check_eq!(file.count_all(Range::ALL), 6);
+        check!(file.kind(3).is_none() && file.kind(4).is_none());
+        // SAFETY: The file stays. No range.
+        unsafe { delete(mapping, 8 << 12, (6 << 12) - 1) };
+        check_eq!(file.count_all(Range::ALL), 6);
+        // SAFETY: The file stays.
+        unsafe { delete(mapping, 0, i64::MAX) };
+        check!(file.mapping().is_empty());
+        check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
 }

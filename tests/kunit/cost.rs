@@ -10,6 +10,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        bindings,
         entry::{
             Kind,
             Order, //
@@ -38,7 +39,8 @@ mod tests {
             Mark,
             Range,
             BATCH, //
-        }, //
+        },
+        writeback, //
     };
 
     /// Breaks `entries` pages, of which each `nth` is pinned; a call of the callback drops one pin,
@@ -165,6 +167,33 @@ mod tests {
         check_eq!(broken, Ok(()));
         check_holds("break zapped entries", work)?;
         check!(file.mapping().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn r10_no_lock_hold_of_an_fsync_is_longer_than_a_batch() -> Result {
+        let pgmap = TestPgmap::with(Layout::One(MANY.div_ceil(PMD)))?;
+        let file = FakeFile::new(&pgmap)?;
+        let events = Events::start()?;
+        // Plays the DAX device: all that is read of it is a flag, which says that it has no cache.
+        let mut device = KBox::<[u64; 512]>::zeroed(GFP_KERNEL)?;
+        let device = (&raw mut *device).cast();
+        let all = bindings::writeback_control {
+            range_end: i64::MAX,
+            ..Default::default()
+        };
+
+        file.insert_pages(MANY)?;
+        for i in 0..MANY {
+            file.mark(i, Mark::Dirty)?;
+        }
+        let (written, work) = Work::of(|| writeback::mapping_range(file.mapping(), device, &all));
+        check_eq!(written, Ok(()));
+        check_holds("write back", work)?;
+        check_eq!(events.take(Event::Writeback), MANY);
+        for i in 0..MANY {
+            check!(!file.has(i, Mark::Dirty) && !file.has(i, Mark::ToWrite));
+        }
         Ok(())
     }
 

@@ -99,6 +99,21 @@ mod tests {
     }
 
     #[test]
+    fn r12_waiters_have_the_names_that_are_documented() -> Result {
+        let all = [
+            What::Break,
+            What::Evict,
+            What::Delete,
+            What::Fault,
+            What::Removal,
+        ];
+        let names = ["break", "evict", "delete", "fault", "removal"];
+
+        check_eq!(all.map(What::as_str), names);
+        Ok(())
+    }
+
+    #[test]
     fn r10_a_scan_ends_at_the_last_page_offset() -> Result {
         let pgmap = TestPgmap::new()?;
         let sb = FakeSuper::new()?;
