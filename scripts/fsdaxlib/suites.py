@@ -25,6 +25,8 @@ _VM_OPTIONS = re.compile(r"^# vm: (.+)$", re.MULTILINE)
 _SHORT_OPTIONS = re.compile(r"^# short: (.+)$", re.MULTILINE)
 # A scenario with this line is part of the long form alone.
 _LONG_ONLY = re.compile(r"^# long$", re.MULTILINE)
+# What needs fault injection, kmemleak or the like says so.
+_DEBUG_ONLY = re.compile(r"^# vm:.*--kernel debug", re.MULTILINE)
 _RUST_RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
 _RUST_COUNT = re.compile(r"^running (\d+) tests?$", re.MULTILINE)
 _UNITTEST_RESULT = re.compile(r"^(test_\w+) \(.*\.\.\. (\w+)", re.MULTILINE)
@@ -64,9 +66,13 @@ def all_suites(long: bool = False) -> list[Suite]:
 
 def module_suites(setup: Setup, long: bool = False) -> list[Suite]:
     """The suites that load the module into a guest."""
+    def wanted(script: Path) -> bool:
+        text = script.read_text()
+        return (script.suffix in (".sh", ".py") and (long or not _LONG_ONLY.search(text))
+                and (setup.kernel == "debug" or not _DEBUG_ONLY.search(text)))
+
     scenarios = [Suite(path.stem, partial(_scenario, setup, path, long), beside=True)
-                 for path in sorted(programs.SOURCES.glob("test_*"))
-                 if path.suffix in (".sh", ".py") and (long or not _LONG_ONLY.search(path.read_text()))]
+                 for path in sorted(programs.SOURCES.glob("test_*")) if wanted(path)]
     return [Suite("kunit-module", partial(_kunit_module, setup), beside=True), *scenarios]
 
 

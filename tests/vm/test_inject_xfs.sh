@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # short: -n 12
-# vm: --timeout 2400 --append kmemleak=on
+# vm: --kernel debug --timeout 2400 --append kmemleak=on
 # Calls that fail, on XFS.
 exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f xfs -g inject,injected "$@"
