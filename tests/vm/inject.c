@@ -117,13 +117,13 @@ static void find_text(struct range *module, struct range *iter)
 			module->last = address;
 	}
 	fclose(f);
-	/* The last function is no larger than that. */
-	module->last += PAGE;
+	/* Another module may begin on the next page. */
+	module->last = (module->last | (PAGE - 1)) + 1;
 	check(module->first < module->last, "the module has no functions");
 	check(iter->first && iter->last > iter->first, "no iomap_iter()");
 }
 
-enum by { BY_POINT, BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION, PASSES };
+enum pass { BY_POINT, BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION, PASSES };
 
 static const char *const pass_name[] = {
 	"points", "allocations of the module", "all allocations of the module",
@@ -141,17 +141,17 @@ static void set_in(const char *dir, const char *file, unsigned long number)
 	set_number(path, number);
 }
 
-static void set_pass(enum by pass)
+static void set_pass(enum pass by)
 {
 	static struct range module, iter;
 
 	if (!iter.first)
 		find_text(&module, &iter);
-	set_in(DEBUG MODULE_NAME "/fail", "points", pass == BY_POINT ? -1u : 0);
+	set_in(DEBUG MODULE_NAME "/fail", "points", by == BY_POINT ? -1u : 0);
 	set_in(DEBUG MODULE_NAME "/fail", "verbose", 0);
 	for (size_t i = 0; i < ARRAY_SIZE(allocators); i++) {
 		const char *dir = allocators[i];
-		bool below = pass == BY_MODULE || pass == ALL_OF_MODULE;
+		bool below = by == BY_MODULE || by == ALL_OF_MODULE;
 		char path[128];
 
 		snprintf(path, sizeof(path), "%s/ignore-gfp-wait", dir);
@@ -160,14 +160,14 @@ static void set_pass(enum by pass)
 		set(path, "Y");
 		set_in(dir, "verbose", 0);
 		set_in(dir, "times", 0);
-		set_in(dir, "probability", pass == ALL_OF_MODULE ? 100 : 0);
+		set_in(dir, "probability", by == ALL_OF_MODULE ? 100 : 0);
 		set_in(dir, "stacktrace-depth", 32);
 		/* No function is at address 1. */
-		set_in(dir, "require-start", below ? module.first : pass == BY_POINT);
-		set_in(dir, "require-end", below ? module.last : pass == BY_POINT ? 1 : -1ul);
+		set_in(dir, "require-start", below ? module.first : by == BY_POINT);
+		set_in(dir, "require-end", below ? module.last : by == BY_POINT ? 1 : -1ul);
 		/* Some file systems try until there is memory. */
-		set_in(dir, "reject-start", pass == ALL_OF_MODULE ? iter.first : 0);
-		set_in(dir, "reject-end", pass == ALL_OF_MODULE ? iter.last : 0);
+		set_in(dir, "reject-start", by == ALL_OF_MODULE ? iter.first : 0);
+		set_in(dir, "reject-end", by == ALL_OF_MODULE ? iter.last : 0);
 	}
 	set(DEBUG "fail_page_alloc/ignore-gfp-highmem", "N");
 	set_in(DEBUG "fail_page_alloc", "min-order", 0);
@@ -179,12 +179,12 @@ static void set_pass(enum by pass)
 }
 
 /* From here on the @n-th call of this task fails, or all. */
-static void arm(enum by pass, unsigned int n)
+static void arm(enum pass by, unsigned int n)
 {
 	char text[16];
 	int len = snprintf(text, sizeof(text), "%u", n);
 
-	if (pass != ALL_OF_MODULE) {
+	if (by != ALL_OF_MODULE) {
 		check(pwrite(fail_nth, text, len, 0) == len, "fail-nth: %m");
 		return;
 	}
@@ -203,12 +203,12 @@ static unsigned long number_in(const char *dir, const char *file)
 }
 
 /* Whether a call failed since then. */
-static bool disarm(enum by pass)
+static bool disarm(enum pass by)
 {
 	char text[16] = "";
 	bool any = false;
 
-	if (pass != ALL_OF_MODULE) {
+	if (by != ALL_OF_MODULE) {
 		check(pread(fail_nth, text, sizeof(text) - 1, 0) > 0, "fail-nth: %m");
 		check(pwrite(fail_nth, "0", 1, 0) == 1, "fail-nth: %m");
 		return !atoi(text);
@@ -225,7 +225,7 @@ static bool disarm(enum by pass)
 /* What an operation works on. */
 struct scene {
 	const struct env *e;
-	enum by pass;
+	enum pass by;
 	int fd, other;		/* a file, one that shares its blocks */
 	size_t pages;
 	char *map;		/* of all of it */
@@ -442,7 +442,7 @@ static void prepare_zapped(struct scene *s)
 	arm(BY_POINT, 1);
 	check(do_op(OP_PUNCH, s->fd, AT, COUNT) && errno == EINTR, "the punch was not interrupted");
 	check(disarm(BY_POINT), "no point failed");
-	set_pass(s->pass);
+	set_pass(s->by);
 }
 
 static void share(struct scene *s)
@@ -777,13 +777,15 @@ static int failed_point(const unsigned long before[], const unsigned long after[
 	return which;
 }
 
-static void check_errno(const struct action *a, enum by pass, unsigned int n, int err, int point)
+static void check_errno(const struct action *a, enum pass by, unsigned int n, int err, int point)
 {
 	int right;
 
-	if (pass != BY_POINT) {
-		check(!err || err == ENOMEM || (err == EAGAIN && a->run == run_fork),
-		      "%s, %s %u: %s", a->name, pass_name[pass], n, strerror(err));
+	if (by != BY_POINT) {
+		/* EFAULT is what ext4 says if it cannot begin a transaction. */
+		check(!err || err == ENOMEM || (err == EAGAIN && a->run == run_fork) ||
+		      (err == EFAULT && a->kind & FAULT && by == BY_ALLOCATION),
+		      "%s, %s %u: %s", a->name, pass_name[by], n, strerror(err));
 		return;
 	}
 	check(point != -1, "%s, point %u: none failed", a->name, n);
@@ -791,16 +793,19 @@ static void check_errno(const struct action *a, enum by pass, unsigned int n, in
 		a->kind & LARGE ? points[point].fault_huge : points[point].fault;
 	if (right == ENOMEM && a->run == store_byte)
 		right = 0;
+	/* Where there was no entry, a fault asks twice before it gives up. */
+	if (!err && !strcmp(points[point].name, "live"))
+		return;
 	check(err == right, "%s, %s: %s, not %s", a->name, points[point].name, strerror(err),
 	      strerror(right));
 }
 
 /* Do it with the @n-th failure; false if there is none. */
-static bool one(const struct env *e, const struct action *a, enum by pass, unsigned int n)
+static bool one(const struct env *e, const struct action *a, enum pass by, unsigned int n)
 {
 	unsigned long before[ARRAY_SIZE(points)], now[ARRAY_SIZE(points)];
 	struct scene s = {
-		.e = e, .pass = pass, .fd = -1, .other = -1, .pages = N,
+		.e = e, .by = by, .fd = -1, .other = -1, .pages = N,
 	};
 	unsigned long had[COUNTS], has[COUNTS];
 	int rc, err = 0;
@@ -809,11 +814,11 @@ static bool one(const struct env *e, const struct action *a, enum by pass, unsig
 	a->prepare(&s);
 	read_counts(e, had);
 	read_points(before);
-	arm(pass, n);
+	arm(by, n);
 	rc = a->run(&s);
 	if (rc)
 		err = errno;
-	fired = disarm(pass);
+	fired = disarm(by);
 	s.done = 1;
 	read_points(now);
 	if (s.pinned) {
@@ -822,18 +827,18 @@ static bool one(const struct env *e, const struct action *a, enum by pass, unsig
 		close(s.pin.wr);
 	}
 	if (fired)
-		check_errno(a, pass, n, err, failed_point(before, now));
+		check_errno(a, by, n, err, failed_point(before, now));
 	else
-		check(!rc, "%s, %s %u: failed for nothing: %s", a->name, pass_name[pass], n,
+		check(!rc, "%s, %s %u: failed for nothing: %s", a->name, pass_name[by], n,
 		      strerror(err));
 	if (rc && a->kind & FAULT && !(a->kind & SYNC)) {
 		read_counts(e, has);
 		check(has[TRACKED] <= had[TRACKED] && has[TRACKED_HUGE] <= had[TRACKED_HUGE],
-		      "%s, %s %u: the fault failed and left an entry", a->name, pass_name[pass], n);
+		      "%s, %s %u: the fault failed and left an entry", a->name, pass_name[by], n);
 	}
-	if (rc && !(a->kind & HALF && pass == BY_ALLOCATION)) {
+	if (rc && !(a->kind & HALF && by == BY_ALLOCATION)) {
 		rc = a->run(&s);
-		check(!rc, "%s, %s %u: %s, and now %m", a->name, pass_name[pass], n,
+		check(!rc, "%s, %s %u: %s, and now %m", a->name, pass_name[by], n,
 		      strerror(err));
 	}
 	if (!rc) {
@@ -853,18 +858,18 @@ static bool one(const struct env *e, const struct action *a, enum by pass, unsig
 static void run_actions(const struct env *e, const struct action *actions)
 {
 	must(mlockall(MCL_CURRENT));
-	for (enum by pass = 0; pass < PASSES; pass++) {
-		set_pass(pass);
+	for (enum pass by = 0; by < PASSES; by++) {
+		set_pass(by);
 		for (const struct action *a = actions; a->name; a++) {
-			const unsigned int max = pass == ALL_OF_MODULE ? 1 : e->ops;
+			const unsigned int max = by == ALL_OF_MODULE ? 1 : e->ops;
 			unsigned int n = 1;
 
 			/* The kernel would try for ever. */
-			if (pass == ALL_OF_MODULE && a->run == store_byte)
+			if (by == ALL_OF_MODULE && a->run == store_byte)
 				continue;
-			while (n <= max && one(e, a, pass, n))
+			while (n <= max && one(e, a, by, n))
 				n++;
-			printf("# %s: %u %s\n", a->name, n - 1, pass_name[pass]);
+			printf("# %s: %u %s\n", a->name, n - 1, pass_name[by]);
 			check_idle(e);
 		}
 	}
@@ -895,7 +900,7 @@ static void private_faults(const struct env *e)
 	static const struct action actions[] = {
 		{ "private store to data", FAULT, prepare_private, store_page, stored_privately },
 		{ "private store to a hole", FAULT, prepare_private_hole, store_page,
-		      stored_privately },
+		  stored_privately },
 		{ }
 	};
 
@@ -909,8 +914,7 @@ static void huge_faults(const struct env *e)
 		{ "2 MiB load of a hole", FAULT | LARGE, prepare_huge, load_page, NULL },
 		{ "2 MiB store", FAULT | LARGE, prepare_huge, store_page, stored },
 		{ "2 MiB store to a hole that was loaded", FAULT | LARGE, prepare_huge_loaded,
-		  store_page,
-		  stored },
+		  store_page, stored },
 		{ }
 	};
 
@@ -982,7 +986,7 @@ static void shared(const struct env *e)
 		{ "load of shared data", FAULT, prepare_shared, load_page, NULL },
 		{ "store to shared data", FAULT, prepare_shared, store_page, stored },
 		{ "store to shared data that was loaded", FAULT, prepare_shared_loaded, store_page,
-		      stored },
+		  stored },
 		{ "store to pinned shared data", FAULT, prepare_shared_pinned, store_page, stored },
 		{ "write to shared data", CALL, prepare_shared_loaded, write_page, written },
 		{ "punch of shared data", CALL, prepare_shared_loaded, run_punch, discarded },
@@ -1039,40 +1043,40 @@ GROUP(inject, tests);
 
 static void mounts(const struct env *e)
 {
-	static const enum by passes[] = { BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION };
+	static const enum pass passes[] = { BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION };
 
 	check(!module_load(e->ko), "cannot load the module: %m");
 	check(make_fs(e->fs, e->dev), "cannot make %s on %s", e->fs, e->dev);
 	for (size_t p = 0; p < ARRAY_SIZE(passes); p++) {
-		const enum by pass = passes[p];
-		const unsigned int max = pass == ALL_OF_MODULE ? 1 : e->ops;
+		const enum pass by = passes[p];
+		const unsigned int max = by == ALL_OF_MODULE ? 1 : e->ops;
 		bool fired = true;
 		unsigned int n;
 
-		set_pass(pass);
+		set_pass(by);
 		for (n = 1; n <= max && fired; n += fired) {
 			int rc, err;
 
-			arm(pass, n);
+			arm(by, n);
 			rc = mount_fs(e->fs, e->dev, e->dir, NULL);
 			err = errno;
-			fired = disarm(pass);
-			check(!rc || err == ENOMEM || (fired && pass == BY_ALLOCATION),
-			      "mount, %s %u: %s", pass_name[pass], n, strerror(err));
+			fired = disarm(by);
+			check(!rc || err == ENOMEM || (fired && by == BY_ALLOCATION),
+			      "mount, %s %u: %s", pass_name[by], n, strerror(err));
 			/* Without memory a superblock may not be bound, and is served by C. */
 			if (!rc)
 				must(umount(e->dir));
 			check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount after %s %u: %m",
-			      pass_name[pass], n);
-			check(mount_is_bound(e->dir), "not bound after %s %u", pass_name[pass], n);
-			arm(pass, n);
+			      pass_name[by], n);
+			check(mount_is_bound(e->dir), "not bound after %s %u", pass_name[by], n);
+			arm(by, n);
 			rc = umount(e->dir);
 			err = errno;
-			disarm(pass);
+			disarm(by);
 			if (rc)
 				must(umount(e->dir));
 		}
-		printf("# mount and umount: %u %s\n", n - 1, pass_name[pass]);
+		printf("# mount and umount: %u %s\n", n - 1, pass_name[by]);
 	}
 	set_pass(BY_POINT);
 	check(!module_unload(), "cannot unload the module: %m");
@@ -1099,9 +1103,8 @@ static void nothing_leaks(const struct env *e)
 		sleep(6);
 	}
 	set(DEBUG "kmemleak", "scan");
-	check(read_text(DEBUG "kmemleak", buf, sizeof(buf)), "no kmemleak: %m");
-	printf("# kmemleak: %s\n", *buf ? buf : "nothing");
-	check(!*buf, "memory leaked");
+	/* There is nothing to read if nothing leaked. */
+	check(!read_text(DEBUG "kmemleak", buf, sizeof(buf)), "memory leaked: %s", buf);
 }
 
 static const struct test unmounted_tests[] = {
