@@ -302,6 +302,7 @@ static void look_at(struct qemu_plugin_insn *insn)
 	/* Zeros behind the end spare bounds checks. */
 	uint8_t code[2 * MAX_INSN] = { 0 }, *at = code;
 	const size_t size = qemu_plugin_insn_data(insn, code, MAX_INSN);
+	struct operand *operand;
 	unsigned int rex = 0;
 	bool data16 = false;
 	uint32_t word;
@@ -315,10 +316,10 @@ static void look_at(struct qemu_plugin_insn *insn)
 	switch (*at++) {
 	case 0xae:
 		/* /7 is clflush or clflushopt, /6 with this prefix clwb. */
-		if (*at >> 6 != 3 && ((*at >> 3 & 7) == 7 || (data16 && (*at >> 3 & 7) == 6)))
-			qemu_plugin_register_vcpu_insn_exec_cb
-				(insn, write_back_line, READ_REGS,
-				 operand_of(at, rex, qemu_plugin_insn_vaddr(insn) + size));
+		if (*at >> 6 == 3 || ((*at >> 3 & 7) != 7 && (!data16 || (*at >> 3 & 7) != 6)))
+			break;
+		operand = operand_of(at, rex, qemu_plugin_insn_vaddr(insn) + size);
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, write_back_line, READ_REGS, operand);
 		break;
 	case 0xc3:	/* movnti */
 	case 0xe7:	/* movntq, movntdq */
