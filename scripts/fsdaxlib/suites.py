@@ -33,6 +33,8 @@ _UNITTEST_RESULT = re.compile(r"^(test_\w+) \(.*\.\.\. (\w+)", re.MULTILINE)
 _UNITTEST_COUNT = re.compile(r"^Ran (\d+) tests?", re.MULTILINE)
 _MEANINGS = {guest.STATUS_SPLAT: "the kernel complained", guest.STATUS_TIMEOUT: "the guest did not end",
              guest.STATUS_DIED: "the guest died"}
+# What they reached when the last suite was added, rounded down.
+_KUNIT_COVERAGE = 80
 _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 
 
@@ -61,7 +63,7 @@ def all_suites(long: bool = False) -> list[Suite]:
             for path in sorted((_TESTS / "host").glob("*.rs"))]
     return [Suite("scripts", _scripts), Suite("audit", _audit), *host,
             Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
-            *module_suites(Setup(), long)]
+            Suite("coverage", _coverage, beside=True), *module_suites(Setup(), long)]
 
 
 def module_suites(setup: Setup, long: bool = False) -> list[Suite]:
@@ -131,6 +133,19 @@ def _host(source: Path) -> ktap.Report:
 def _model() -> ktap.Report:
     """The short form of scripts/model: every world, every mutation, every litmus test."""
     return ktap.Report([outcome.case for outcome in model.run(jobs=1)])
+
+
+def _coverage() -> ktap.Report:
+    """How much of the module the KUnit suites alone reach; scripts/coverage is the whole of it."""
+    log = LOGS / "coverage.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as out:
+        done = subprocess.run([CHECKOUT / "scripts/coverage", "--jobs=1", f"--least={_KUNIT_COVERAGE}",
+                               "kunit-module"], stdout=out, stderr=subprocess.STDOUT, check=False)
+    name = f"the KUnit suites reach {_KUNIT_COVERAGE}% of the lines"
+    if done.returncode:
+        step(f"coverage: see {shown(log)}")
+    return ktap.Report([ktap.Case(name, "failed" if done.returncode else "passed")])
 
 
 def _counted(done: subprocess.CompletedProcess[str], result: re.Pattern[str], count: re.Pattern[str],
