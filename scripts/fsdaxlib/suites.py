@@ -55,6 +55,7 @@ class Setup:
     module: Path | None = None  # rather than the usual one
     wrapper: tuple[str, ...] = ()  # a command that runs the script
     results: Path | None = None  # has a directory for each suite, rather than one for all
+    logs: Path = LOGS
 
 
 def all_suites(long: bool = False) -> list[Suite]:
@@ -174,7 +175,7 @@ def _kunit_built_in() -> ktap.Report:
 def _kunit_module(setup: Setup) -> ktap.Report:
     """The same suites, run when the module is loaded."""
     vm = _guest(setup, "kunit-module", [])
-    console = LOGS / "kunit-module.console"
+    console = setup.logs / "kunit-module.console"
     status = vm.run([*setup.wrapper, str(_TESTS / "kunit/insmod.sh")], console)
     lines = console.read_text(errors="replace").splitlines()
     # The kernel's own suites, of which there are none, have reported before.
@@ -183,10 +184,10 @@ def _kunit_module(setup: Setup) -> ktap.Report:
     report = ktap.parse(lines)
     if status:
         report.problems.append(_meaning(status, console))
-    output = LOGS / "kunit-module.ktap"
+    output = setup.logs / "kunit-module.ktap"
     output.write_text("\n".join(lines) + "\n")
     try:
-        kunit.parse(kernel.ensure(setup.kernel), output, LOGS / "kunit-module-parse.log")
+        kunit.parse(kernel.ensure(setup.kernel), output, setup.logs / "kunit-module-parse.log")
     except Fail as fail:
         report.problems.append(str(fail))
     return report
@@ -199,7 +200,7 @@ def _scenario(setup: Setup, script: Path, long: bool) -> ktap.Report:
     short = None if long else _SHORT_OPTIONS.search(text)
     argv = [*setup.wrapper, str(script), *(shlex.split(short[1]) if short else [])]
     vm = _guest(setup, script.stem, shlex.split(options[1]) if options else [])
-    console, tap = LOGS / f"{script.stem}.console", vm.results / f"{script.stem}.tap"
+    console, tap = setup.logs / f"{script.stem}.console", vm.results / f"{script.stem}.tap"
     with tap.open("wb") as out:
         status = vm.run(argv, console, output=out)
     report = ktap.parse(tap.read_text(errors="replace").splitlines())
