@@ -1110,7 +1110,7 @@ static void nothing_leaks(const struct env *e)
 static const struct test unmounted_tests[] = {
 	{ "R15 mounts whose calls fail", mounts, BOUND_ONLY },
 	{ "R2 the device is held by nobody", device_goes, BOUND_ONLY },
-	{ "no memory is lost", nothing_leaks, BOUND_ONLY },
+	{ "no memory is lost", nothing_leaks, BOUND_ONLY | LAST_ONLY },
 	{ }
 };
 

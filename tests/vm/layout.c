@@ -372,7 +372,7 @@ static void boot_swap_waits(const struct env *e)
 /* More entries than one lock hold may cover. */
 static void long_range_loses_nothing(const struct env *e)
 {
-	const size_t pages = 12000;
+	const size_t pages = 5000;
 	struct job job = { .op = OP_TRUNCATE, .first = 1 };
 	struct pin pin;
 	char *p;

@@ -31,12 +31,24 @@ struct env {
 	const char *dir;	/* mount point; empty at the start of a case */
 	const char *ko;		/* the module, NULL to test the stock kernel */
 	bool bound;		/* expected to be served by the module */
+	bool first, last;	/* of the kinds of file systems */
 	unsigned long seed;
 	unsigned long ops;
 };
 
-/* Where a case holds: everywhere, only where the module serves the mount, on one file system. */
-enum where { EVERYWHERE = 0, BOUND_ONLY = 1, EXT4_ONLY = 2, XFS_ONLY = 4 };
+/*
+ * Where a case holds: everywhere, only where the module serves the mount, on one file system. If
+ * there are two, what is the same on each runs on the first, and what looks back on all of the
+ * run does so after the last.
+ */
+enum where {
+	EVERYWHERE = 0,
+	BOUND_ONLY = 1,
+	EXT4_ONLY = 2,
+	XFS_ONLY = 4,
+	FIRST_ONLY = 8,
+	LAST_ONLY = 16,
+};
 
 struct test {
 	const char *name;	/* starts with the rule it proves */

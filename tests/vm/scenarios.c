@@ -3,7 +3,8 @@
  * Runs the test cases and prints TAP. Loads the module, makes one file system
  * that the module serves and one that fs/dax.c serves, and runs every case on
  * the first; what both must do the same is also run on the second, as a
- * control. Without a module (-k) everything runs on fs/dax.c alone.
+ * control. Without a module (-k) everything runs on fs/dax.c alone. All of it
+ * is done for one kind of file system, then for the next (-f).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -33,15 +34,17 @@ static const struct group *const groups[] = {
 	&poison_group,
 };
 
+#define MAX_FS	2
+
 static struct {
-	const char *fs, *ko, *groups, *pattern;
+	const char *fs[MAX_FS], *ko, *groups, *pattern;
 	const char *bound_dev, *stock_dev;
 	unsigned long seed, ops;
 	int limit;
 	bool bound_only, stock_only;
 	bool list;
 } opt = {
-	.fs = "ext4",
+	.fs = { "ext4" },
 	.bound_dev = "/dev/pmem1",
 	.stock_dev = "/dev/pmem0",
 	.seed = 1,
@@ -79,6 +82,8 @@ static bool test_wanted(const struct test *t, const struct env *e)
 	if (t->where & EXT4_ONLY && strcmp(e->fs, "ext4"))
 		return false;
 	if (t->where & XFS_ONLY && strcmp(e->fs, "xfs"))
+		return false;
+	if ((t->where & FIRST_ONLY && !e->first) || (t->where & LAST_ONLY && !e->last))
 		return false;
 	return !(t->where & BOUND_ONLY) || strcmp(e->label, "C");
 }
@@ -135,6 +140,11 @@ static void give_up(int sig)
 	fail("gives up");
 }
 
+static void print_name(const struct test *t, const struct env *e)
+{
+	printf("%s (%s%s%s)\n", t->name, e->label, opt.fs[1] ? ", " : "", opt.fs[1] ? e->fs : "");
+}
+
 static void run_test(const struct test *t, const struct env *e)
 {
 	bool hung, gone;
@@ -163,14 +173,16 @@ static void run_test(const struct test *t, const struct env *e)
 	}
 	kill(-pid, SIGKILL);
 	if (!gone && wait_limited(pid, 20) == -1) {
-		printf("not ok %d - %s (%s)\n", ++number, t->name, e->label);
+		printf("not ok %d - ", ++number);
+		print_name(t, e);
 		bail_out("a case hangs and cannot be killed");
 	}
 	if (status > 0 && WIFSIGNALED(status))
 		printf("# killed by signal %d\n", WTERMSIG(status));
 	if (status)
 		failed++;
-	printf("%sok %d - %s (%s)\n", status ? "not " : "", ++number, t->name, e->label);
+	printf("%sok %d - ", status ? "not " : "", ++number);
+	print_name(t, e);
 	empty_dir(e->dir);
 }
 
@@ -215,20 +227,15 @@ static int each_test(const struct env *envs, size_t n, bool unmounted,
 	return count;
 }
 
-static void list_test(const struct test *t, const struct env *e)
-{
-	printf("%s (%s)\n", t->name, e->label);
-}
-
 __attribute__((noreturn))
 static void usage(int status)
 {
-	printf("usage: scenarios [-lbc] [-k MODULE.ko] [-f ext4|xfs] [-g GROUP,...] [-p WORDS]\n"
+	printf("usage: scenarios [-lbc] [-k MODULE.ko] [-f FS,...] [-g GROUP,...] [-p WORDS]\n"
 	       "                 [-s SEED] [-n OPS] [-t SECONDS]\n"
 	       "  -l  list the cases   -k  the module; without it the stock kernel is tested\n"
 	       "  -b  only what the module serves, not the same cases on C beside it\n"
 	       "  -c  only the cases on C, with the module loaded\n"
-	       "  -f  the file system   -g  only these groups   -p  only cases whose name has WORDS\n"
+	       "  -f  ext4, xfs or both   -g  only these groups   -p  only cases whose name has WORDS\n"
 	       "  -s, -n  seed and number of operations of the randomized run\n"
 	       "  -t  give a case up after so long (600)\n"
 	       "groups:");
@@ -236,6 +243,21 @@ static void usage(int status)
 		printf(" %s", groups[g]->name);
 	printf("\n");
 	exit(status);
+}
+
+static void parse_fs(char *list)
+{
+	size_t n = 0;
+	char *save;
+
+	memset(opt.fs, 0, sizeof(opt.fs));
+	for (char *fs = strtok_r(list, ",", &save); fs; fs = strtok_r(NULL, ",", &save)) {
+		if (n == MAX_FS || (strcmp(fs, "ext4") && strcmp(fs, "xfs")))
+			usage(2);
+		opt.fs[n++] = fs;
+	}
+	if (!n)
+		usage(2);
 }
 
 static void parse(int argc, char **argv)
@@ -257,7 +279,7 @@ static void parse(int argc, char **argv)
 			opt.ko = optarg;
 			break;
 		case 'f':
-			opt.fs = optarg;
+			parse_fs(optarg);
 			break;
 		case 'g':
 			opt.groups = optarg;
@@ -282,68 +304,92 @@ static void parse(int argc, char **argv)
 		usage(2);
 }
 
-int main(int argc, char **argv)
-{
-	struct env both[2], *envs = both;
-	int mounted, count, unmounted;
+/* What runs on one kind of file system. */
+struct plan {
+	struct env both[2], *envs;
 	size_t n;
+	int mounted;	/* cases that run on mounts that are made for them */
+};
 
-	parse(argc, argv);
-	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
-		both[i] = (struct env) {
-			.fs = opt.fs,
+static void make_plan(struct plan *p, const char *fs, bool first, bool last)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(p->both); i++)
+		p->both[i] = (struct env) {
+			.fs = fs,
 			.ko = opt.ko,
 			.seed = opt.seed,
 			.ops = opt.ops,
+			.first = first,
+			.last = last,
 		};
-	both[0].label = opt.ko ? "rust" : "stock";
-	both[0].dev = opt.bound_dev;
-	both[0].dir = "/mnt/bound";
-	both[0].bound = opt.ko;
-	both[1].label = "C";
-	both[1].dev = opt.stock_dev;
-	both[1].dir = "/mnt/stock";
-	n = opt.stock_only || (opt.ko && opt.bound_only) ? 1 : 2;
-	if (opt.stock_only)
-		envs = &both[1];
+	p->both[0].label = opt.ko ? "rust" : "stock";
+	p->both[0].dev = opt.bound_dev;
+	p->both[0].dir = "/mnt/bound";
+	p->both[0].bound = opt.ko;
+	p->both[1].label = "C";
+	p->both[1].dev = opt.stock_dev;
+	p->both[1].dir = "/mnt/stock";
+	p->n = opt.stock_only || (opt.ko && opt.bound_only) ? 1 : 2;
+	p->envs = &p->both[opt.stock_only];
+	p->mounted = each_test(p->envs, p->n, false, NULL);
+}
+
+static void run_mounted(const struct plan *p)
+{
+	if (!p->mounted)
+		return;
+	if (opt.ko && module_load(opt.ko)) {
+		char why[256];
+
+		snprintf(why, sizeof(why), "cannot load %s: %m", opt.ko);
+		bail_out(why);
+	}
+	for (size_t i = 0; i < p->n; i++)
+		set_up_mount(&p->envs[i], p->envs[i].dir);
+	each_test(p->envs, p->n, false, run_test);
+	for (size_t i = 0; i < p->n; i++)
+		if (umount(p->envs[i].dir)) {
+			printf("# cannot unmount %s: %m\n", p->envs[i].dir);
+			failed++;
+		}
+	if (opt.ko && module_unload()) {
+		printf("# cannot unload the module: %m\n");
+		failed++;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int plans = 0, count = 0, unmounted;
+	struct plan plan[MAX_FS];
+
+	parse(argc, argv);
 	/* These mount as they like, the module too. */
 	unmounted = opt.stock_only ? 0 : 1;
+	for (; plans < MAX_FS && opt.fs[plans]; plans++) {
+		struct plan *p = &plan[plans];
 
+		make_plan(p, opt.fs[plans], !plans, plans + 1 == MAX_FS || !opt.fs[plans + 1]);
+		count += p->mounted + each_test(p->envs, unmounted, true, NULL);
+	}
 	if (opt.list) {
-		each_test(envs, n, false, list_test);
-		each_test(envs, unmounted, true, list_test);
+		for (struct plan *p = plan; p < plan + plans; p++) {
+			each_test(p->envs, p->n, false, print_name);
+			each_test(p->envs, unmounted, true, print_name);
+		}
 		return 0;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	mounted = each_test(envs, n, false, NULL);
-	count = mounted + each_test(envs, unmounted, true, NULL);
 	if (!count)
 		bail_out("no such case");
 	printf("TAP version 13\n1..%d\n", count);
 	/* No writeback but by the tests themselves. */
 	write_text("/proc/sys/vm/dirty_writeback_centisecs", "0");
 
-	if (mounted) {
-		if (opt.ko && module_load(opt.ko)) {
-			char why[256];
-
-			snprintf(why, sizeof(why), "cannot load %s: %m", opt.ko);
-			bail_out(why);
-		}
-		for (size_t i = 0; i < n; i++)
-			set_up_mount(&envs[i], envs[i].dir);
-		each_test(envs, n, false, run_test);
-		for (size_t i = 0; i < n; i++)
-			if (umount(envs[i].dir)) {
-				printf("# cannot unmount %s: %m\n", envs[i].dir);
-				failed++;
-			}
-		if (opt.ko && module_unload()) {
-			printf("# cannot unload the module: %m\n");
-			failed++;
-		}
+	for (struct plan *p = plan; p < plan + plans; p++) {
+		run_mounted(p);
+		each_test(p->envs, unmounted, true, run_test);
 	}
-	each_test(envs, unmounted, true, run_test);
 	printf("# %d passed, %d failed\n", number - failed, failed);
 	return failed != 0;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# short: -b
+# short: -b -f ext4 -g huge,removal
 # vm: --nvdimm --timeout 2400
-# ext4 on namespaces of NVDIMMs, whose struct pages are on the device.
-exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f ext4 -g data,huge,removal "$@"
+# ext4 and XFS on namespaces of NVDIMMs, whose struct pages are on the device.
+exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f ext4,xfs -g data,huge,reflink,removal "$@"

@@ -1,6 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
-# short: -n 12
-# vm: --kernel debug --timeout 2400 --append kmemleak=on
-# Calls that fail, on XFS.
-exec "$FSDAX_BIN/scenarios" -k "${FSDAX_KO:?no module}" -f xfs -g inject,injected "$@"
