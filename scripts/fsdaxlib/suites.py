@@ -55,7 +55,7 @@ class Setup:
     module: Path | None = None  # rather than the usual one
     wrapper: tuple[str, ...] = ()  # a command that runs the script
     results: Path | None = None  # has a directory for each suite, rather than one for all
-    logs: Path = LOGS
+    logs: Path = LOGS  # one run writes there at a time
 
 
 def all_suites(long: bool = False) -> list[Suite]:

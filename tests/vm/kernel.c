@@ -233,7 +233,7 @@ bool make_fs(const char *fs, const char *dev)
 		snprintf(cmd, sizeof(cmd), "mkfs.ext4 -q -F -b 4096 -m 0 -E %s %s 128M",
 			 "stripe_width=512,lazy_itable_init=0,lazy_journal_init=0", dev);
 	else
-		snprintf(cmd, sizeof(cmd), "mkfs.xfs -q -f --unsupported %s %s %s 2>/dev/null",
+		snprintf(cmd, sizeof(cmd), "mkfs.xfs -q -f --unsupported %s %s %s",
 			 "-m reflink=1,rmapbt=1 -i exchange=1 -l size=24m,su=4k",
 			 "-d size=160m,su=2m,sw=1,agcount=2", dev);
 	return system(cmd) == 0;

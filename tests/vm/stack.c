@@ -51,8 +51,7 @@ static void make_xfs(const struct env *e, const char *options)
 {
 	char cmd[256];
 
-	snprintf(cmd, sizeof(cmd),
-		 "mkfs.xfs -q -f --unsupported -d size=128m -l size=24m %s %s 2>/dev/null",
+	snprintf(cmd, sizeof(cmd), "mkfs.xfs -q -f --unsupported -d size=128m -l size=24m %s %s",
 		 options, e->dev);
 	check(!system(cmd), "cannot make XFS on %s with %s", e->dev, options);
 }
