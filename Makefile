@@ -4,6 +4,8 @@
 
 KERNEL ?= plain
 ARGS ?=
+# Which kernel: scripts/fsdaxlib/source.py reads these.
+export SERIES KERNEL_SOURCE
 
 .PHONY: help
 help:
@@ -16,6 +18,7 @@ help:
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
 	@echo 'make coverage         which lines of the module the tests reach, and why not the others'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, spelling'
+	@echo 'make matrix           every kernel series: apply, check, build, boot, KUnit, demo'
 	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
 	@echo 'make modules          build rust_fsdax.ko                 [KERNEL=plain|debug] [KDIR=DIR]'
@@ -23,15 +26,17 @@ help:
 	@echo 'make clean            remove build/'
 	@echo
 	@echo 'scripts/vm run SCRIPT runs your own script in a guest; see scripts/vm run --help.'
-	@echo 'KDIR=DIR builds for your own kernel with the series, made with LLVM=1.'
+	@echo 'KDIR=DIR builds for your own kernel with the series, by clang or gcc as that was.'
+	@echo 'SERIES=X.Y chooses the kernel series (default: the newest whose source can be had);'
+	@echo 'KERNEL_SOURCE=TARBALL|DIR takes its source from there and not from the archive.'
 	@echo 'Kernels and tools are kept in $${XDG_CACHE_HOME:-~/.cache}/rust_fsdax.'
 
 .PHONY: python
 python:
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
 
-.PHONY: demo test bench check soak model powerfail coverage
-demo test bench check soak model powerfail coverage: python
+.PHONY: demo test bench check soak model powerfail coverage matrix
+demo test bench check soak model powerfail coverage matrix: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan
@@ -48,9 +53,11 @@ kernel: python
 
 .PHONY: modules modules_install
 ifdef KDIR
+# By the compiler of that kernel.
+OWN_LLVM := $(if $(shell grep -s '^CONFIG_CC_IS_CLANG=y' $(KDIR)/.config),LLVM=1)
 modules modules_install:
 	@mkdir -p build/modules-own
-	$(MAKE) -C $(KDIR) LLVM=1 M=$(CURDIR) MO=$(CURDIR)/build/modules-own $@
+	$(MAKE) -C $(KDIR) $(OWN_LLVM) M=$(CURDIR) MO=$(CURDIR)/build/modules-own $@
 else
 modules: python
 	@scripts/build modules --kernel $(KERNEL) $(ARGS)

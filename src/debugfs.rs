@@ -126,7 +126,7 @@ type Open = unsafe extern "C" fn(*mut bindings::inode, *mut bindings::file) -> c
 
 const fn table(open: Open) -> Table {
     Table(bindings::file_operations {
-        owner: crate::THIS_MODULE.as_ptr(),
+        owner: crate::compat::this_module().as_ptr(),
         open: Some(open),
         read: Some(bindings::seq_read),
         llseek: Some(bindings::seq_lseek),

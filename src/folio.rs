@@ -15,18 +15,12 @@ use core::{
 use kernel::{
     ffi::c_void,
     prelude::*,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Relaxed,
-            Release, //
-        },
-        barrier::{
-            smp_mb,
-            smp_wmb, //
-        },
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
     },
     types::NotThreadSafe, //
 };
@@ -35,6 +29,10 @@ use crate::{
     bindings::{
         self,
         page_field, //
+    },
+    compat::{
+        smp_mb,
+        smp_wmb, //
     },
     entry::Order,
     mapping::Mapping,

@@ -351,7 +351,7 @@ unsafe impl Sync for FolioOps {}
 
 /// The methods of this owner of FS_DAX folios; its address marks owned folios.
 static FOLIO_OPS: FolioOps = FolioOps(bindings::fsdax_folio_ops {
-    owner: crate::THIS_MODULE.as_ptr(),
+    owner: crate::compat::this_module().as_ptr(),
     folio_free: Some(folio_free),
     pgmap_dying: Some(pgmap_dying),
 });

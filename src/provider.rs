@@ -350,7 +350,7 @@ unsafe impl Sync for Table {}
 static NAME: [u8; 11] = *b"rust_fsdax\0";
 
 static OPS: Table = Table(bindings::dax_provider_ops {
-    owner: crate::THIS_MODULE.as_ptr(),
+    owner: crate::compat::this_module().as_ptr(),
     name: NAME.as_ptr(),
     bind: Some(bind),
     unbind: Some(unbind),

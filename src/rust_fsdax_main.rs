@@ -34,6 +34,7 @@
 use kernel::prelude::*;
 
 mod bindings;
+mod compat;
 mod debugfs;
 mod entry;
 mod fault;
@@ -77,7 +78,7 @@ struct RustFsdax {
 impl kernel::Module for RustFsdax {
     fn init(module: &'static ThisModule) -> Result<Self> {
         if !provider::kernel_has_series() {
-            pr_err!("this kernel lacks the rust_fsdax patch series; build one with patches/linux-7.2 applied\n");
+            pr_err!("this kernel lacks the rust_fsdax patch series; build one with the patches for its series applied\n");
             // As the module loader does for an unknown symbol.
             return Err(ENOENT);
         }

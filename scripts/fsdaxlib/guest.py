@@ -70,6 +70,7 @@ class Guest:
     plugin: Path | None = None  # of TCG, which writes to out=PLUGIN_OUT beside the console
     plugin_out: str = "plugin.out"
     medium: bool = False  # the plugin is plugin.MEDIUM, which copies to a third pmem device
+    numa: bool = False  # two nodes
     append: str = ""
     share: Path | None = None
     timeout: int = DEFAULT_TIMEOUT_S
@@ -101,6 +102,8 @@ class Guest:
                                       or self.pmem < PMEM_ALIGN_MIB or self.pmem % PMEM_ALIGN_MIB):
             raise Fail(f"--pmem wants a multiple of {PMEM_ALIGN_MIB} MiB, --mem {DEFAULT_MEM_MIB} or "
                        "more, and no --nvdimm.")
+        if self.numa and (self.nvdimm or self.icount or self.smp < 2):
+            raise Fail("--numa wants --smp 2 or more, no --icount and no --nvdimm.")
         if self.medium and (self.nvdimm or self.pmem != PMEM_MIB or self.mem < DEFAULT_MEM_MIB):
             raise Fail(f"--medium wants --mem {DEFAULT_MEM_MIB} or more, no --pmem and no --nvdimm.")
         self.results.mkdir(parents=True, exist_ok=True)
@@ -186,6 +189,11 @@ class Guest:
                 "-serial", "chardev:console",
                 "-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output",
                 "-kernel", str(image), "-append", self._cmdline()]
+        if self.numa:
+            half = memory // 2
+            for node, cpus in enumerate(_halves(self.smp)):
+                line += ["-object", f"memory-backend-ram,id=node{node},size={half}M",
+                         "-numa", f"node,nodeid={node},memdev=node{node},cpus={cpus}"]
         if self.icount:
             line += ["-accel", "tcg,thread=single", "-icount", "shift=0"]
         elif self.kvm:
@@ -238,6 +246,11 @@ class Guest:
                  *(f"memmap={self.pmem}M!{base}M" for base in self._pmem_bases()),
                  *(f"rust_fsdax.{argument}" for argument in KUNIT_ARGS)]
         return " ".join([*words, self.append]).strip()
+
+
+def _halves(cpus: int) -> tuple[str, str]:
+    """The CPUs of two NUMA nodes, as QEMU's option wants them."""
+    return f"0-{cpus // 2 - 1}", f"{cpus // 2}-{cpus - 1}"
 
 
 def find_splat(console: str) -> list[str]:

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache, sandbox, toolchain
-from .progress import CHECKOUT, LOGS, Fail, run_logged, shown
+from . import cache, sandbox, source, toolchain
+from .progress import CHECKOUT, LOGS, Fail, run_logged, shown, step
 from .sandbox import Bind
 
-KINDS = ("plain", "debug", "kcsan", "stock")
-# What everything needs but the hunt for data races and the comparison with no series at all.
+KINDS = ("plain", "debug", "kcsan", "stock", "gcc")
+# What everything needs but the hunt for data races, the comparison with no series at all and the
+# other compiler.
 USUAL_KINDS = KINDS[:2]
-PATCHES = CHECKOUT / f"patches/linux-{toolchain.KERNEL_SERIES}"
 _FRAGMENTS = CHECKOUT / "scripts/kconfig"
 _OPTION = re.compile(r"(?:# )?(CONFIG_\w+)[= ]")
 
@@ -26,9 +26,8 @@ SOURCE_INSIDE = Path("/src/linux")
 KERNEL_INSIDE = Path("/kernel")
 CCACHE_INSIDE = Path("/ccache")
 
-_SOURCE_MIB = 2500
-_KERNEL_MIB = {"plain": 700, "debug": 2000, "kcsan": 1500, "stock": 700}
-_MINUTES = {"plain": 12, "debug": 14, "kcsan": 14, "stock": 12}
+_KERNEL_MIB = {"plain": 800, "debug": 2200, "kcsan": 1700, "stock": 800, "gcc": 800}
+_MINUTES = {"plain": 13, "debug": 15, "kcsan": 15, "stock": 13, "gcc": 13}
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,14 @@ class Built:
 
     kind: str
     root: Path  # the toolchain
-    source: Path
+    origin: source.Source
+    tree: Path  # the source with the series, if the kernel has it
     entry: Path
+
+    @property
+    def name(self) -> str:
+        """Tells it from all others that one checkout uses."""
+        return f"{self.origin.series}-{self.kind}"
 
     @property
     def image(self) -> Path:
@@ -50,25 +55,31 @@ class Built:
 
     def make(self, arguments: Iterable[str], binds: Iterable[Bind], env: dict[str, str]) -> list[str]:
         """The command that runs make for something outside this kernel."""
-        return make(self.root, self.source, arguments, env=env,
+        return make(self.root, self.tree, arguments, env=env, compiler=_compiler(self.kind),
                     binds=[Bind(self.entry, KERNEL_INSIDE), *binds])
 
 
-def make(root: Path, source: Path, arguments: Iterable[str], binds: Iterable[Bind],
-         env: dict[str, str] | None = None) -> list[str]:
+def _compiler(kind: str) -> list[str]:
+    """The arguments of make that choose the compiler of a kernel of this kind."""
+    return [] if kind == "gcc" else ["LLVM=1"]
+
+
+def make(root: Path, tree: Path, arguments: Iterable[str], binds: Iterable[Bind],
+         env: dict[str, str] | None = None, compiler: Iterable[str] = ("LLVM=1",)) -> list[str]:
     """The command that runs the kernel's make with our toolchain in build directory /kernel/build."""
     ccache = cache.directory() / "ccache"
     ccache.mkdir(exist_ok=True)
     jobs = len(os.sched_getaffinity(0))
     return sandbox.command(
-        root, ["make", "LLVM=1", f"O={KERNEL_INSIDE}/build", f"-j{jobs}", *arguments],
-        cwd=SOURCE_INSIDE, env={"CCACHE_DIR": str(CCACHE_INSIDE), "CCACHE_MAXSIZE": "3G", **(env or {})},
-        binds=[Bind(source, SOURCE_INSIDE), Bind(ccache, CCACHE_INSIDE, writable=True), *binds])
+        root, ["make", *compiler, f"O={KERNEL_INSIDE}/build", f"-j{jobs}", *arguments],
+        cwd=SOURCE_INSIDE, env={"CCACHE_DIR": str(CCACHE_INSIDE), "CCACHE_MAXSIZE": "5G", **(env or {})},
+        binds=[Bind(tree, SOURCE_INSIDE), Bind(ccache, CCACHE_INSIDE, writable=True), *binds])
 
 
-def series() -> list[Path]:
-    """The patches, in order."""
-    return sorted(path for path in PATCHES.glob("*.patch") if not path.name.startswith("0000-"))
+def patches(series: str) -> list[Path]:
+    """The patches of a series, in order."""
+    return sorted(path for path in (source.PATCHES / f"linux-{series}").glob("*.patch")
+                  if not path.name.startswith("0000-"))
 
 
 def _diff(patch: Path) -> str:
@@ -77,91 +88,85 @@ def _diff(patch: Path) -> str:
     return text[text.index("diff --git "):]
 
 
-def source(root: Path) -> Path:
-    """The patched kernel source."""
-    name = cache.key(toolchain.versions(root), *(_diff(patch) for patch in series()))
-    return cache.entry(f"linux-{toolchain.KERNEL_SERIES}-{name}",
-                       lambda partial: _make_source(root, partial)) / "linux"
+def patched(origin: source.Source) -> Path:
+    """A source with its series applied."""
+    name = cache.key(origin.entry.name, *(_diff(patch) for patch in patches(origin.series)))
+    return cache.entry(f"linux-{origin.release}-{name}",
+                       functools.partial(_make_patched, origin)) / "linux"
+
+
+def source_tree() -> Path:
+    """The patched source that this run builds from."""
+    return patched(source.chosen())
 
 
 def ensure(kind: str) -> Built:
     """A kernel of this kind, built if it is not there yet."""
+    root, origin = toolchain.ensure(), source.chosen()
+    tree = origin.tree if kind == "stock" else patched(origin)
+    wanted = config(kind)
+    name = cache.key(tree.parent.name, wanted, kind, toolchain.compilers(root))
+    entry = cache.entry(f"kernel-{origin.series}-{kind}-{name}",
+                        functools.partial(_make_kernel, kind, root, tree, origin.release, wanted))
+    return Built(kind, root, origin, tree, entry)
+
+
+def _make_patched(origin: source.Source, partial: Path) -> None:
     root = toolchain.ensure()
-    tree = _stock_source(root) if kind == "stock" else source(root)
-    config = "".join(fragment.read_text() for fragment in _fragments(kind))
-    entry = cache.entry(f"kernel-{kind}-{cache.key(tree.parent.name, config)}",
-                        lambda partial: _make_kernel(kind, root, tree, config, partial))
-    return Built(kind, root, tree, entry)
-
-
-def _stock_source(root: Path) -> Path:
-    """The kernel source as the archive has it."""
-    return cache.entry(f"linux-{toolchain.KERNEL_SERIES}-stock-{cache.key(toolchain.versions(root))}",
-                       lambda partial: _unpack(root, partial)) / "linux"
-
-
-def _make_source(root: Path, partial: Path) -> None:
-    stock = _stock_source(root)
     tree = partial / "linux"
     shutil.rmtree(tree, ignore_errors=True)
     # Hard links are safe: git replaces the files that it patches.
-    shutil.copytree(stock, tree, symlinks=True, copy_function=os.link)
-    for patch in series():
-        refusal = (f"{shown(patch)} does not apply to Linux {release(tree)}: the series in "
-                   f"{shown(PATCHES)} needs an update for it.")
-        binds = [Bind(tree, SOURCE_INSIDE, writable=True), sandbox.ro(PATCHES)]
-        run_logged(sandbox.command(root, ["git", "apply", str(patch)], cwd=SOURCE_INSIDE, binds=binds),
-                   LOGS / f"patch-{patch.stem}.log", f"apply {patch.name}",
-                   explain=functools.partial(_always, refusal))
+    shutil.copytree(origin.tree, tree, symlinks=True, copy_function=os.link)
+    step(f"apply {shown(source.PATCHES)}/linux-{origin.series} to Linux {origin.release}")
+    try:
+        for patch in patches(origin.series):
+            _apply(root, tree, patch, origin.release)
+    except Fail:
+        shutil.rmtree(partial)
+        raise
 
 
-def _always(sentence: str, _log: str) -> str:
-    return sentence
+def _apply(root: Path, tree: Path, patch: Path, release: str) -> None:
+    def refused(log: str) -> str:
+        files = dict.fromkeys(re.findall(r"^error: (?:patch failed: )?([\w./-]+?):", log, re.MULTILINE))
+        return (f"{shown(patch)} does not apply to {', '.join(files) or 'the source'} of Linux {release}: "
+                "the series needs an update, or the source has changes of its own.")
+
+    binds = [Bind(tree, SOURCE_INSIDE, writable=True), sandbox.ro(patch.parent)]
+    run_logged(sandbox.command(root, ["git", "apply", str(patch)], cwd=SOURCE_INSIDE, binds=binds),
+               LOGS / f"patch-{patch.stem}.log", f"apply {patch.name}", explain=refused, quiet=True)
 
 
-def _unpack(root: Path, partial: Path) -> None:
-    cache.need_space(_SOURCE_MIB, "The kernel source")
-    unpacked, tree = partial / "unpacked", partial / "linux"
-    archive = root / f"usr/src/linux-source-{toolchain.KERNEL_SERIES}.tar.xz"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    unpacked.mkdir()
-    run_logged(sandbox.command(root, ["tar", "-xf", f"/archive/{archive.name}", "-C", "/out",
-                                      "--strip-components=1", "--no-same-owner"],
-                               binds=[Bind(archive.parent, Path("/archive")),
-                                      Bind(unpacked, Path("/out"), writable=True)]),
-               LOGS / "source.log", f"unpack {archive.name}")
-    if not release(unpacked).startswith(f"{toolchain.KERNEL_SERIES}."):
-        raise Fail(f"{archive.name} holds Linux {release(unpacked)}, and {shown(PATCHES)} supports "
-                   f"{toolchain.KERNEL_SERIES} only: take a newer rust_fsdax.")
-    unpacked.rename(tree)
+def config(kind: str) -> str:
+    """The options that a kernel of this kind asks for."""
+    own = [kind] if (_FRAGMENTS / f"{kind}.config").exists() else []
+    return "".join((_FRAGMENTS / f"{name}.config").read_text() for name in ("common", *own))
 
 
-def release(tree: Path) -> str:
-    """The version that a source tree says it has, such as 7.2.12."""
-    text = (tree / "Makefile").read_text()
-    return ".".join(re.findall(rf"^{word} = (\d+)$", text, re.MULTILINE)[0]
-                    for word in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
-
-
-def _fragments(kind: str) -> list[Path]:
-    own = [] if kind in ("plain", "stock") else [kind]
-    return [_FRAGMENTS / f"{name}.config" for name in ("common", *own)]
-
-
-def _make_kernel(kind: str, root: Path, tree: Path, config: str, partial: Path) -> None:
-    cache.need_space(_KERNEL_MIB[kind], f"The {kind} kernel")
-    build = partial / "build"
+def configure(root: Path, tree: Path, wanted: str, entry: Path, kind: str) -> None:
+    """Configure a kernel in entry/build with what is wanted; Fail if Kconfig drops some of it."""
+    build = entry / "build"
     build.mkdir(exist_ok=True)
-    (build / "requested.config").write_text(config)
-    binds = [Bind(partial, KERNEL_INSIDE, writable=True)]
-    run_logged(make(root, tree, [f"KCONFIG_ALLCONFIG={KERNEL_INSIDE}/build/requested.config",
-                                 "allnoconfig"], binds),
+    (build / "requested.config").write_text(wanted)
+    run_logged(make(root, tree, [f"KCONFIG_ALLCONFIG={KERNEL_INSIDE}/build/requested.config", "allnoconfig"],
+                    [Bind(entry, KERNEL_INSIDE, writable=True)], compiler=_compiler(kind)),
                LOGS / f"kernel-{kind}-config.log", f"configure the {kind} kernel")
-    _check_config(config, build / ".config", kind)
-    run_logged(make(root, tree, ["bzImage", "modules"], binds), LOGS / f"kernel-{kind}.log",
-               f"build the {kind} kernel (about {_MINUTES[kind]} min on 2 cores)")
-    run_logged(make(root, tree, [f"INSTALL_MOD_PATH={KERNEL_INSIDE}/root", "modules_install"], binds),
-               LOGS / f"kernel-{kind}-install.log", f"install the {kind} kernel's modules")
+    _check_config(wanted, build / ".config", kind)
+
+
+def _make_kernel(kind: str, root: Path, tree: Path, release: str, wanted: str,
+                 partial: Path) -> None:
+    cache.need_space(_KERNEL_MIB[kind], f"The {kind} kernel")
+    configure(root, tree, wanted, partial, kind)
+
+    def run(arguments: list[str], log: str, what: str) -> None:
+        run_logged(make(root, tree, arguments, [Bind(partial, KERNEL_INSIDE, writable=True)],
+                        compiler=_compiler(kind)), LOGS / f"kernel-{kind}{log}.log", what)
+
+    run(["bzImage", "modules"], "",
+        f"build the {kind} kernel {release} (about {_MINUTES[kind]} min on 2 cores)")
+    run([f"INSTALL_MOD_PATH={KERNEL_INSIDE}/root", "modules_install"], "-install",
+        f"install the {kind} kernel's modules")
 
 
 def _check_config(requested: str, config: Path, kind: str) -> None:

@@ -24,8 +24,10 @@ _TIMEOUT_S = 600
 def run(log: Path) -> list[str]:
     """Build and boot the kernel; return the lines of its console."""
     root = toolchain.ensure()
-    tree = cache.entry(f"kunit-{kernel.source(root).parent.name}-{cache.key(repr(_HOOKS))}",
-                       lambda partial: _link_into_tree(kernel.source(root), partial)) / "linux"
+    patched = kernel.source_tree()
+    name = cache.key(repr(_HOOKS), toolchain.compilers(root))
+    tree = cache.entry(f"kunit-{patched.parent.name}-{name}",
+                       lambda partial: _link_into_tree(patched, partial)) / "linux"
     name = f"kunit-build-{tree.parent.name}"
     workspace, ccache = cache.directory() / name, cache.directory() / "ccache"
     console = workspace / "test.log"
@@ -57,7 +59,7 @@ def run(log: Path) -> list[str]:
 def parse(built: kernel.Built, console: Path, log: Path) -> None:
     """Let kunit.py judge a console; Fail if it is not content."""
     run_logged(sandbox.command(built.root, [str(TOOL), "parse", f"/console/{console.name}"],
-                               binds=[Bind(built.source, kernel.SOURCE_INSIDE),
+                               binds=[Bind(built.tree, kernel.SOURCE_INSIDE),
                                       Bind(console.parent, Path("/console"))]),
                log, f"kunit.py parse {shown(console)}")
 

@@ -7,7 +7,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from . import cache, guest, kernel, module, plugin, programs
+from . import cache, guest, kernel, module, plugin, programs, source
 from .progress import LOGS, Fail, step
 
 _KVM_PROBE_S = 30
@@ -17,7 +17,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every way to start a guest understands."""
     parser.add_argument("--kernel", choices=kernel.KINDS, default="plain",
                         help="debug has KASAN, lockdep and more, kcsan looks for data races, stock "
-                             "lacks our series (default: %(default)s)")
+                             "lacks our series, gcc is built by gcc (default: %(default)s)")
+    source.add_options(parser)
     parser.add_argument("--share", type=Path, metavar="DIR", help="show DIR, read-only, in the guest")
     parser.add_argument("--smp", type=int, default=guest.DEFAULT_SMP, metavar="N",
                         help="number of CPUs (default: %(default)s)")
@@ -34,6 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--medium", action="store_true",
                         help="know what a power failure would leave of the pmem devices, and put "
                              "it on a third one when a program asks for it")
+    parser.add_argument("--numa", action="store_true",
+                        help="two NUMA nodes, with half of the CPUs and of the memory each")
     parser.add_argument("--append", default="", metavar="CMDLINE", help="more kernel command line")
 
 
@@ -63,6 +66,7 @@ def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
                      module=ko or module.build(target, kunit=args.kernel == "debug"),
                      programs=programs.build(built.root), smp=args.smp, mem=args.mem,
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
+                     numa=args.numa,
                      share=args.share and args.share.resolve(),
                      timeout=getattr(args, "timeout", guest.DEFAULT_TIMEOUT_S))
     if args.medium:

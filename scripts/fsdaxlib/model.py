@@ -308,7 +308,7 @@ def check_litmus(name: str) -> Outcome:
     begun = time.monotonic()
     source = SOURCES / f"litmus/{name}.litmus"
     expected = re.search(r"^ \* Result: (\w+)$", source.read_text(), re.MULTILINE)
-    memory_model = kernel.source(toolchain.ensure()) / "tools/memory-model"
+    memory_model = kernel.source_tree() / "tools/memory-model"
     done = subprocess.run(
         sandbox.command(root, ["herd7", "-conf", "linux-kernel.cfg", str(source)], cwd=memory_model,
                         binds=[sandbox.ro(memory_model), sandbox.ro(SOURCES)]),

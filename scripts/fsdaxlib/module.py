@@ -21,9 +21,18 @@ def build(kernel: Built, *, kunit: bool) -> Path:
     The source is looked at once in a process.
     """
     out = _out(kernel)
-    with cache.lock(out.with_suffix(".lock"), "another build of the module"):
+    with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
         run(kernel, out, ["modules"], kunit=kunit, what=f"build the module for the {kernel.kind} kernel",
-            log=LOGS / f"module-{kernel.kind}.log")
+            log=LOGS / f"module-{kernel.name}.log")
+    return out / "rust_fsdax.ko"
+
+
+def build_kunit(kernel: Built) -> Path:
+    """Build the module with its KUnit suites for a kernel whose usual module has none; return the .ko."""
+    out = BUILD / f"modules-{kernel.name}-kunit"
+    with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
+        run(kernel, out, ["modules"], kunit=True, what=f"build the module and its tests for Linux {kernel.name}",
+            log=LOGS / f"module-{kernel.name}-kunit.log")
     return out / "rust_fsdax.ko"
 
 
@@ -37,7 +46,7 @@ def build_coverage(kernel: Built) -> tuple[Path, Path]:
                               ("counters", "/tests/coverage", {})):
         out = BUILD / f"modules-coverage/{name}"
         out.mkdir(parents=True, exist_ok=True)
-        with cache.lock(out.with_suffix(".lock"), "another build of the module"):
+        with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
             run_logged(kernel.make(
                 [f"M={SOURCE_INSIDE}{source}", f"MO={_OUT_INSIDE}", "modules"], env=env,
                 binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)]),
@@ -51,7 +60,7 @@ def build_bench(kernel: Built) -> Path:
     symbols = build(kernel, kunit=False).with_name("Module.symvers")
     out = BUILD / "modules-bench"
     out.mkdir(parents=True, exist_ok=True)
-    with cache.lock(out.with_suffix(".lock"), "another build of the bench module"):
+    with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the bench module"):
         run_logged(kernel.make(
             [f"M={SOURCE_INSIDE}/bench/module", f"MO={_OUT_INSIDE}",
              f"KBUILD_EXTRA_SYMBOLS=/symbols/{symbols.name}", "modules"],
@@ -81,4 +90,4 @@ def run(kernel: Built, out: Path, targets: Iterable[str], *, kunit: bool, what: 
 
 
 def _out(kernel: Built) -> Path:
-    return BUILD / f"modules-{kernel.kind}"
+    return BUILD / f"modules-{kernel.name}"

@@ -37,17 +37,19 @@ def shown(path: Path) -> str:
 
 
 def run_logged(argv: Sequence[str], log: Path, what: str, *, append: bool = False,
-               explain: Callable[[str], str | None] = lambda _: None) -> None:
-    """Run a long command with its output in a log; show the log's end if it fails.
+               explain: Callable[[str], str | None] = lambda _: None,
+               cwd: Path | None = None, quiet: bool = False) -> None:
+    """Run a command with its output in a log; show the log's end if it fails.
 
-    explain() may turn the log into the sentence that the user needs.
+    explain() may turn the log into the sentence that the user needs. QUIET is for what takes no time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    step(f"{what} ...")
+    if not quiet:
+        step(f"{what} ...")
     begun = time.monotonic()
     with log.open("ab" if append else "wb") as out:
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out,
-                              stderr=subprocess.STDOUT) as child:
+                              stderr=subprocess.STDOUT, cwd=cwd) as child:
             status = None
             while status is None:
                 try:
@@ -60,7 +62,8 @@ def run_logged(argv: Sequence[str], log: Path, what: str, *, append: bool = Fals
             print(f"    {line}", file=sys.stderr)
         raise Fail(explain(text) or f"Could not {what} (status {status}): read {shown(log)}.")
     taken = int(time.monotonic() - begun)
-    step(f"{what}: done in {taken // 60}:{taken % 60:02d}")
+    if not quiet:
+        step(f"{what}: done in {taken // 60}:{taken % 60:02d}")
 
 
 def _count_lines(path: Path) -> int:

@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import functools
 import io
 import re
 import shlex
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import (guest, kernel, ktap, kunit, machine, model, programs, sandbox, toolchain,
-               unsafe)
+from . import (compiling, guest, kernel, ktap, kunit, machine, model, programs, sandbox, source,
+               toolchain, unsafe)
 from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"
@@ -62,7 +63,7 @@ def all_suites(long: bool = False) -> list[Suite]:
     """Every suite, quick ones first; LONG runs all that each has."""
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
-    return [Suite("scripts", _scripts), Suite("audit", _audit), *host,
+    return [Suite("scripts", _scripts), Suite("audit", _audit), *host, Suite("series", _series),
             Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
             Suite("coverage", _coverage, beside=True), *module_suites(Setup(), long)]
 
@@ -115,16 +116,45 @@ def _audit() -> ktap.Report:
                        [] if files else ["there is no Rust file"])
 
 
-def _host(source: Path) -> ktap.Report:
+def _series() -> ktap.Report:
+    """Whether the series that this run does not build apply and compile, where their source can be had."""
+    cases = []
+    for series in source.supported():
+        if series == source.chosen().series:
+            continue
+        try:
+            origin = source.obtain(series)
+        except Fail as fail:
+            step(str(fail))
+            cases.append(ktap.Case(f"{series}: its source can be had", "skipped"))
+            continue
+        checks = {"applies": lambda: kernel.patched(origin), "what it touches compiles": lambda: _checked(origin).patches(),
+                  "the module compiles": lambda: _checked(origin).module()}
+        for what, check in checks.items():
+            try:
+                check()
+                cases.append(ktap.Case(f"{origin.release}: {what}", "passed"))
+            except Fail as fail:
+                step(str(fail))
+                cases.append(ktap.Case(f"{origin.release}: {what}", "failed"))
+    return ktap.Report(cases)
+
+
+@functools.cache
+def _checked(origin: source.Source) -> compiling.Checked:
+    return compiling.Checked(origin)
+
+
+def _host(file: Path) -> ktap.Report:
     """Build pure code with the standard library and run its tests."""
     root = toolchain.ensure()
-    out, log = BUILD / "host", LOGS / f"host-{source.stem}.log"
+    out, log = BUILD / "host", LOGS / f"host-{file.stem}.log"
     out.mkdir(parents=True, exist_ok=True)
     binds = [sandbox.ro(CHECKOUT), sandbox.rw(out)]
-    program = out / source.stem
+    program = out / file.stem
     run_logged(sandbox.command(root, ["rustc", "--test", "--edition=2021", "-O", "-o", str(program),
-                                      str(source)], binds=binds, cwd=CHECKOUT),
-               log, f"compile {shown(source)}")
+                                      str(file)], binds=binds, cwd=CHECKOUT),
+               log, f"compile {shown(file)}")
     done = subprocess.run(sandbox.command(root, [str(program)], binds=binds, cwd=CHECKOUT),
                           capture_output=True, text=True, check=False)
     log.write_text(done.stdout + done.stderr)

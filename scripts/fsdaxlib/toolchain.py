@@ -2,20 +2,19 @@
 """The toolchain root: Debian packages that build the kernel and that guests run on."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
-from . import cache
+from . import archive, cache
 from .progress import LOGS, Fail, run_logged
 
 SUITE = "trixie"
-KERNEL_SERIES = "7.2"
-_MIRROR = "http://deb.debian.org/debian"
 _PACKAGES = (
     # building
     "bc", "bindgen", "bison", "ccache", "clang", "cpio", "flex", "gcc", "git", "kmod", "libc6-dev",
     "libelf-dev", "libssl-dev", "lld", "llvm", "make", "perl", "python3", "xz-utils",
-    f"linux-source-{KERNEL_SERIES}", "rustc", "rust-src",
+    "rustc", "rust-src",
     # checking
     "codespell", "rust-clippy", "rustfmt", "shellcheck", "sparse",
     # running
@@ -30,6 +29,7 @@ Package: src:rustc src:linux src:qemu src:seabios src:ipxe
 Pin: release n={SUITE}-backports
 Pin-Priority: 600
 """
+_COMPILER = re.compile(r"(?:bindgen|binutils|clang|gcc|libclang|libllvm|lld|llvm|rust)")
 _HOST_PACKAGES = {"mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}
 _ROOT_MIB = 3300
 _UNPACKING_MIB = 3000
@@ -44,12 +44,15 @@ def ensure() -> Path:
 
 def identity() -> str:
     """Names the recipe; a root of another recipe is another entry."""
-    return cache.key(SUITE, _MIRROR, _PREFERENCES, *_PACKAGES)
+    return cache.key(SUITE, archive.MIRROR, _PREFERENCES, *_PACKAGES)
 
 
-def versions(root: Path) -> bytes:
-    """Names the versions that the archive had when the root was made."""
-    return (root / "var/lib/dpkg/status").read_bytes()
+def compilers(root: Path) -> bytes:
+    """Names the versions of what turns a source into a kernel."""
+    status = (root / "var/lib/dpkg/status").read_text()
+    found = re.findall(r"^Package: (\S+)\n(?:.+\n)*?Version: (\S+)$", status, re.MULTILINE)
+    return "\n".join(f"{name} {version}" for name, version in sorted(found)
+                     if _COMPILER.match(name)).encode()
 
 
 def _host_needs() -> None:
@@ -83,8 +86,8 @@ def _make(partial: Path) -> None:
                     "--aptopt=APT::Install-Recommends \"false\"",
                     f"--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\"; "
                     f"printf %s '{_PREFERENCES}' >\"$1/etc/apt/preferences.d/rust_fsdax\"",
-                    SUITE, str(archive), f"deb {_MIRROR} {SUITE} main",
-                    f"deb {_MIRROR} {SUITE}-backports main"],
+                    SUITE, str(archive), f"deb {archive.MIRROR} {SUITE} main",
+                    f"deb {archive.MIRROR} {SUITE}-backports main"],
                    LOGS / "toolchain.log", "fetch and install the toolchain (about 1.5 min)",
                    explain=_explain)
         (partial / "archive-complete").touch()
@@ -100,16 +103,7 @@ def _make(partial: Path) -> None:
 
 def _explain(log: str) -> str | None:
     """What mmdebstrap's log means in one sentence, for the failures that users can mend."""
-    if f"Unable to locate package linux-source-{KERNEL_SERIES}" in log:
-        return (f"The Debian archive no longer offers linux-source-{KERNEL_SERIES}, the series that "
-                "this checkout supports: take a newer rust_fsdax.")
     if "Unable to locate package" in log:
         package = log.split("Unable to locate package", 1)[1].split()[0]
         return f"The Debian archive has no package {package}: take a newer rust_fsdax."
-    if any(sign in log for sign in ("Could not resolve", "Temporary failure resolving",
-                                    "Could not connect", "Connection failed", "Failed to fetch",
-                                    "Network is unreachable")):
-        return f"{_MIRROR} cannot be reached: check the network, or set http_proxy, and run this again."
-    if "No space left on device" in log:
-        return "The disk is full: make room and run this again."
-    return None
+    return archive.explain(log)

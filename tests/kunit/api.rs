@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn there_is_one_owner_and_one_provider() -> Result {
         check_eq!(pgmap::Owner::register().err(), Some(EBUSY));
-        let again = provider::Provider::register(&crate::THIS_MODULE);
+        let again = provider::Provider::register(crate::compat::this_module());
         check_eq!(again.err(), Some(EBUSY));
         Ok(())
     }

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Whether a series applies, and what it touches and the module compile: without a whole kernel."""
+
+import re
+from pathlib import Path
+
+from . import cache, kernel, sandbox, source, toolchain
+from .module import SOURCE_INSIDE
+from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown
+from .sandbox import Bind
+
+_OUT_INSIDE = Path("/out")
+_MIB = 700
+_TOUCHED = re.compile(r"^\+\+\+ b/(\S+\.c)$", re.MULTILINE)
+_COMPLAINT = re.compile(r"^\S+: (?:warning|error): .*$", re.MULTILINE)
+
+
+def checkpatch(series: str) -> None:
+    """Let the kernel's checkpatch read the patches of a series; Fail if it has something to say."""
+    tree = kernel.patched(source.obtain(series))
+    run_logged(sandbox.command(
+        toolchain.ensure(),
+        [str(kernel.SOURCE_INSIDE / "scripts/checkpatch.pl"), f"--root={kernel.SOURCE_INSIDE}", *CHECKPATCH,
+         "--no-signoff", *map(str, kernel.patches(series))], cwd=Path("/tmp"),
+        binds=[Bind(tree, kernel.SOURCE_INSIDE), sandbox.ro(CHECKOUT)]),
+        LOGS / f"checkpatch-{series}.log", f"checkpatch of patches/linux-{series}")
+
+
+# What checkpatch is asked everywhere. Signed-off-by is the submitter's to add.
+CHECKPATCH = ("--strict", "--quiet", "--terse", "--show-types", "--ignore=CAMELCASE,FILE_PATH_CHANGES")
+
+
+def touched(series: str) -> list[str]:
+    """The object files of the C files that a series changes."""
+    found = {name for patch in kernel.patches(series) for name in _TOUCHED.findall(patch.read_text())}
+    return sorted(name.removesuffix(".c") + ".o" for name in found)
+
+
+class Checked:
+    """A source with its series, configured and ready to compile single files."""
+
+    def __init__(self, origin: source.Source) -> None:
+        self._origin = origin
+        self._tree = kernel.patched(origin)
+        self._config = kernel.config("check")
+        name = cache.key(self._tree.parent.name, self._config, toolchain.compilers(toolchain.ensure()))
+        self._entry = cache.entry(f"check-{origin.series}-{name}", self._prepare)
+
+    def patches(self) -> None:
+        """Compile what the series touches. W=1 may find nothing in it."""
+        log = LOGS / f"compile-{self._origin.series}.log"
+        self._make(self._entry, ["W=1", *touched(self._origin.series)], log,
+                   f"compile what patches/linux-{self._origin.series} touches")
+        self._quiet(log)
+
+    def module(self) -> None:
+        """Compile the module; there are no symbols to link it with."""
+        out = BUILD / f"modules-{self._origin.series}-check"
+        out.mkdir(parents=True, exist_ok=True)
+        log = LOGS / f"module-{self._origin.series}-check.log"
+        self._make(self._entry, ["W=1", f"M={SOURCE_INSIDE}", f"MO={_OUT_INSIDE}", "KBUILD_MODPOST_WARN=1",
+                                 "modules"], log, f"compile the module for Linux {self._origin.release}",
+                   [Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)])
+        self._quiet(log)
+
+    def _quiet(self, log: Path) -> None:
+        if found := _COMPLAINT.findall(log.read_text()):
+            raise Fail(f"The compiler has {len(found)} complaints, such as '{found[0]}': read {shown(log)}.")
+
+    def _prepare(self, partial: Path) -> None:
+        cache.need_space(_MIB, "A configured kernel source")
+        kernel.configure(toolchain.ensure(), self._tree, self._config, partial, "check")
+        self._make(partial, ["modules_prepare"], LOGS / f"compile-{self._origin.series}-prepare.log",
+                   f"prepare Linux {self._origin.release} (about 2 min)")
+
+    def _make(self, entry: Path, arguments: list[str], log: Path, what: str,
+              binds: list[Bind] | None = None) -> None:
+        with cache.lock(cache.lock_path(f"{entry.name}.use"), "another check of this series"):
+            run_logged(kernel.make(toolchain.ensure(), self._tree, arguments,
+                                   [Bind(entry, kernel.KERNEL_INSIDE, writable=True), *(binds or [])]),
+                       log, what)
