@@ -342,6 +342,7 @@ static void boot_swap_waits(const struct env *e)
 	for (size_t i = 0; i < N; i++)
 		fill_page(p + i * PAGE, 200 + i);
 	pin_pages(&pin, p + FIRST * PAGE, 1);
+	flush_count_start();
 	job_start(&job);
 	check(job_sleeps(&job), "the swap did not wait for a pinned page");
 	job_signal(&job);
@@ -350,7 +351,6 @@ static void boot_swap_waits(const struct env *e)
 	for (size_t i = 0; i < N; i++)
 		check_page(p + i * PAGE, 200 + i, "after the signal");
 
-	flush_count_start();
 	job_start(&job);
 	check(job_sleeps(&job), "the second swap did not wait for a pinned page");
 	unpin_page(&pin, buf);
@@ -411,7 +411,7 @@ static const struct test tests[] = {
 	{ "R8 growth and preallocation wait for no pin", growth_does_not_wait, BOUND_ONLY },
 	{ "R8 nothing outside the range is unmapped", only_the_range_is_unmapped, BOUND_ONLY },
 	{ "R6 R9 the swap with the boot loader waits and loses nothing",
-	  boot_swap_waits, BOUND_ONLY | EXT4_ONLY },
+	  boot_swap_waits, EXT4_ONLY },
 	{ "R10 a long range is broken completely", long_range_loses_nothing, EVERYWHERE },
 	{ }
 };

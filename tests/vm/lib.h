@@ -70,7 +70,7 @@ struct group {
 extern const struct group data_group, holes_group, dirty_group, layout_group,
 	interrupt_group, races_group, direct_group, evict_group, space_group,
 	stress_group, module_group, stock_group, leaks_group, removal_group, observe_group,
-	tools_group,
+	tools_group, moves_group,
 	huge_group, reflink_group,
 	poison_group,
 	unwritten_group, stress2_group, stack_group, erofs_group, powerfail_group,

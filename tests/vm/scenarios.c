@@ -28,7 +28,7 @@ static const struct group *const groups[] = {
 	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
 	&huge_group, &reflink_group, &unwritten_group, &stress2_group,
 	&module_group, &stock_group, &leaks_group, &removal_group, &observe_group, &tools_group,
-	&stack_group, &erofs_group, &powerfail_group, &powerfail_removal_group,
+	&stack_group, &moves_group, &erofs_group, &powerfail_group, &powerfail_removal_group,
 	&inject_group, &injected_group,
 	/* Bad pages stay bad, so nothing else runs on the mount after it. */
 	&poison_group,
