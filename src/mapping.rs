@@ -239,6 +239,8 @@ pub(crate) struct Cursor<'m> {
     mapping: Mapping<'m>,
 }
 
+/// `XAS_BOUNDS`: there is nothing behind the position.
+const XAS_BOUNDS: usize = 1;
 /// `XAS_RESTART`: look the position up again.
 const XAS_RESTART: usize = 3;
 
@@ -405,6 +407,10 @@ impl<'m> Pages<'_, 'm> {
 
     /// Moves to the next entry with `mark`, up to page offset `last`.
     pub(crate) fn find_marked(&mut self, last: usize, mark: Mark) -> Option<Entry> {
+        // xas_find_marked() would begin again at page offset 0.
+        if self.cursor.xas.xa_node as usize == XAS_BOUNDS {
+            return None;
+        }
         // SAFETY: By the type invariant the lock is held.
         let raw = unsafe { bindings::rust_fsdax_xas_next_marked(self.xas(), last, mark.raw()) };
         Self::entry(raw)
@@ -497,10 +503,10 @@ impl<'m> Pages<'_, 'm> {
         });
     }
 
-    /// Lets irqs and other tasks in, once per [`BATCH`] entries; goes on behind the position.
+    /// Lets irqs and other tasks in, once per [`BATCH`] entries; goes on behind the entry at the
+    /// position. Process context, may sleep.
     pub(crate) fn breathe(&mut self) {
-        // SAFETY: By the type invariant the lock is held.
-        unsafe { bindings::xas_pause(self.xas()) };
+        self.step_over();
         // SAFETY: By the type invariant the lock is held; it is taken again below.
         unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) };
         // SAFETY: Process context without locks.
@@ -509,6 +515,27 @@ impl<'m> Pages<'_, 'm> {
         unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
         #[cfg(RUST_FSDAX_KUNIT)]
         crate::kunit::probe::hold();
+    }
+
+    /// Moves behind the entry at the position.
+    ///
+    /// Not by `xas_pause()`: it takes the index for that of the slot. A look-up leaves the index
+    /// where it was, maybe in the middle of a large entry, and a pause would go on as far behind
+    /// the entry.
+    fn step_over(&mut self) {
+        let index = self.index();
+        // SAFETY: By the type invariant the lock is held.
+        let raw = unsafe { bindings::xas_load(self.xas()) } as usize;
+        // Not counted as a visit. There is none if it was just removed.
+        let order = match Entry::from_value(raw >> 1) {
+            Some(entry) if raw & 1 != 0 => entry.order(),
+            _ => Order::Pte,
+        };
+        self.restart();
+        match Range::of_entry(index, order).last.checked_add(1) {
+            Some(next) => self.cursor.xas.xa_index = next,
+            None => self.cursor.xas.xa_node = XAS_BOUNDS as *mut _,
+        }
     }
 
     /// Drops the i_pages lock while `f` runs. The position is looked up again afterwards.

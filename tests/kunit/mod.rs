@@ -65,3 +65,4 @@ mod pgmaps;
 mod removal;
 mod replace;
 mod shared;
+mod walks;
