@@ -69,6 +69,70 @@ void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags)
 	spin_unlock_irqrestore(folio_lock_of(pfn), flags);
 }
 
+/*
+ * The breaks that sleep, hashed by mapping. A break comes and goes under the
+ * i_pages lock of its mapping, so that whoever holds that lock may look at an
+ * empty list without the lock of the list, which nests in it. A file system
+ * lets one break of a file sleep at a time: a list is as long as others have
+ * files that are broken.
+ */
+#define SLEEPER_BITS 8
+static struct sleepers {
+	spinlock_t lock;
+	struct hlist_head list;
+} ____cacheline_aligned_in_smp sleepers[1 << SLEEPER_BITS] = {
+	[0 ... (1 << SLEEPER_BITS) - 1] = {
+		.lock = __SPIN_LOCK_UNLOCKED(sleepers.lock),
+	},
+};
+
+static struct sleepers *sleepers_of(struct address_space *mapping)
+{
+	return &sleepers[hash_ptr(mapping, SLEEPER_BITS)];
+}
+
+void rust_fsdax_sleeper_add(struct rust_fsdax_sleeper *sleeper,
+			    struct address_space *mapping)
+{
+	struct sleepers *those = sleepers_of(mapping);
+
+	sleeper->mapping = mapping;
+	xa_lock_irq(&mapping->i_pages);
+	spin_lock(&those->lock);
+	hlist_add_head(&sleeper->node, &those->list);
+	spin_unlock(&those->lock);
+	xa_unlock_irq(&mapping->i_pages);
+}
+
+void rust_fsdax_sleeper_del(struct rust_fsdax_sleeper *sleeper)
+{
+	struct sleepers *those = sleepers_of(sleeper->mapping);
+
+	xa_lock_irq(&sleeper->mapping->i_pages);
+	spin_lock(&those->lock);
+	hlist_del(&sleeper->node);
+	spin_unlock(&those->lock);
+	xa_unlock_irq(&sleeper->mapping->i_pages);
+}
+
+bool rust_fsdax_is_breaking(struct address_space *mapping)
+{
+	struct sleepers *those = sleepers_of(mapping);
+	struct rust_fsdax_sleeper *sleeper;
+	bool found = false;
+
+	if (hlist_empty(&those->list))
+		return false;
+	spin_lock(&those->lock);
+	hlist_for_each_entry(sleeper, &those->list, node) {
+		found = sleeper->mapping == mapping;
+		if (found)
+			break;
+	}
+	spin_unlock(&those->lock);
+	return found;
+}
+
 void rust_fsdax_xa_lock_irq(struct xarray *xa)
 {
 	xa_lock_irq(xa);

@@ -59,6 +59,16 @@ void rust_fsdax_cond_resched(void);
 long rust_fsdax_task_pid(void);
 bool rust_fsdax_ratelimit(void);
 
+/* breaks that sleep */
+struct rust_fsdax_sleeper {
+	struct hlist_node node;
+	struct address_space *mapping;
+};
+void rust_fsdax_sleeper_add(struct rust_fsdax_sleeper *sleeper,
+			    struct address_space *mapping);
+void rust_fsdax_sleeper_del(struct rust_fsdax_sleeper *sleeper);
+bool rust_fsdax_is_breaking(struct address_space *mapping);
+
 /* faults */
 bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf);
 bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf);

@@ -19,14 +19,7 @@
 //!
 //! Rules: R5, R6, R7, R8, R9, R12, R14, R17.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
-    }, //
-};
+use kernel::prelude::*;
 
 use crate::{
     bindings,
@@ -67,44 +60,28 @@ use crate::{
     writeback, //
 };
 
-/// The number of breaks that sleep, or are about to, hashed by mapping.
+/// Calls `f`, in which a break of `mapping` sleeps and lets faults in.
 ///
-/// While it is not 0, faults mark what they insert or map with [`Mark::Busy`]. A break raises it
-/// under the filesystem's lock that keeps faults out, so that a fault that comes in while the
-/// break sleeps sees it.
-static SLEEPING_BREAKS: [Atomic<i32>; SLEEPING_SLOTS] = [const { Atomic::new(0) }; SLEEPING_SLOTS];
-const SLEEPING_SLOTS: usize = 64;
-
-fn sleeping_breaks(mapping: Mapping<'_>) -> &'static Atomic<i32> {
-    // An inode is larger than 512 bytes.
-    &SLEEPING_BREAKS[(mapping.address() >> 9) % SLEEPING_SLOTS]
+/// What they insert or map meanwhile gets [`Mark::Busy`], see [`mark_for_break`], and loses it
+/// when no break of the file sleeps any more, however `f` ends. May sleep.
+fn while_sleeping<R>(mapping: Mapping<'_>, f: impl FnOnce() -> R) -> R {
+    let ret = waiters::sleeping(mapping, f);
+    clear_marks(mapping);
+    ret
 }
 
-/// A break of `.0` that sleeps, or is about to.
-struct SleepingBreak<'a>(Mapping<'a>);
-
-impl<'a> SleepingBreak<'a> {
-    fn new(mapping: Mapping<'a>) -> Self {
-        sleeping_breaks(mapping).fetch_add(1, Full);
-        Self(mapping)
-    }
-}
-
-impl Drop for SleepingBreak<'_> {
-    fn drop(&mut self) {
-        if sleeping_breaks(self.0).fetch_sub(1, Full) == 1 {
-            clear_marks(self.0);
-        }
-    }
-}
-
-/// Clears [`Mark::Busy`] of what faults marked in vain, all over the file.
+/// Clears [`Mark::Busy`] of what faults marked in vain, all over the file, unless a break sleeps
+/// that may need it. What is zapped keeps it: that says something about the entry.
 fn clear_marks(mapping: Mapping<'_>) {
     let mut cursor = mapping.at(0);
     let mut pages = cursor.lock();
     let mut scanned = 0;
 
     while let Some(entry) = pages.find_marked(usize::MAX, Mark::Busy) {
+        // Another one may begin whenever this lets the lock go, and clears the rest.
+        if waiters::is_breaking(&pages) {
+            return;
+        }
         if entry.kind() != Kind::Zapped {
             pages.clear(Mark::Busy);
         }
@@ -122,9 +99,13 @@ fn breathe(pages: &mut Pages<'_, '_>, scanned: &mut usize, entry: Entry) {
 }
 
 /// Marks the entry at the position for a break of the file that sleeps, if there is one.
+///
+/// If there is none, a mark from when the entry was zapped has no meaning any more.
 pub(crate) fn mark_for_break(pages: &mut Pages<'_, '_>) {
-    if sleeping_breaks(pages.mapping()).load(Relaxed) != 0 {
+    if waiters::is_breaking(pages) {
         pages.set(Mark::Busy);
+    } else {
+        pages.clear(Mark::Busy);
     }
 }
 
@@ -421,8 +402,10 @@ fn break_and_remove(mapping: Mapping<'_>, range: Range, data: Data, on_busy: OnB
         if matches!(on_busy, OnBusy::Fail) && busy_entry(mapping, range).is_some() {
             return Err(ERESTARTSYS);
         }
-        let _sleeping = SleepingBreak::new(mapping);
-        while settle_next(mapping, range, &on_busy)? {}
+        while_sleeping(mapping, || -> Result {
+            while settle_next(mapping, range, &on_busy)? {}
+            Ok(())
+        })?;
     }
     remove_range(mapping, range, data);
     Ok(())
@@ -951,6 +934,6 @@ pub(crate) fn undo_insert(locked: &mut LockedEntry<'_>, old: Entry) {
     let folio = unsafe { FolioRef::from_entry(entry.pfn()) };
     let left = release(folio, locked.mapping(), locked.index());
     if left == Left::Idle && old.kind() != Kind::Zapped {
-        locked.set(Entry::empty(entry.order()), |_| ());
+        locked.set(Entry::empty(entry.order()), |pages| pages.clear(Mark::Busy));
     }
 }

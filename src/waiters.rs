@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who sleeps until a folio is idle, for debugfs.
+//! Who sleeps until a folio is idle: for debugfs, and for faults, which tell the breaks of their
+//! file what they change.
 //!
-//! Rules: R12.
+//! Rules: R8, R12, R23.
+
+use core::mem::MaybeUninit;
 
 use kernel::{
     prelude::*,
@@ -14,7 +17,10 @@ use kernel::{
 
 use crate::{
     bindings,
-    mapping::Mapping, //
+    mapping::{
+        Mapping,
+        Pages, //
+    }, //
 };
 
 /// Why a task waits.
@@ -199,4 +205,28 @@ pub(crate) fn with_evicted<R>(
         .min()?;
     // SAFETY: By the type invariant the mapping is valid while the list is locked.
     Some(f(unsafe { Mapping::from_raw(lowest as *mut _) }))
+}
+
+/// Calls `f`, in which a break of `mapping` sleeps. Until it returns, [`is_breaking`] is true.
+///
+/// Nothing is allocated: an eviction must not wait for memory here. May sleep.
+pub(crate) fn sleeping<R>(mapping: Mapping<'_>, f: impl FnOnce() -> R) -> R {
+    let mut sleeper = MaybeUninit::<bindings::rust_fsdax_sleeper>::uninit();
+    let sleeper = sleeper.as_mut_ptr();
+
+    // SAFETY: It does not move, and leaves the list below before it goes; the mapping is valid.
+    unsafe { bindings::rust_fsdax_sleeper_add(sleeper, mapping.as_raw()) };
+    let ret = f();
+    // SAFETY: Added above.
+    unsafe { bindings::rust_fsdax_sleeper_del(sleeper) };
+    ret
+}
+
+/// Whether a break of the file of `pages` sleeps, or is about to.
+///
+/// One that begins waits for the i_pages lock that the caller has. While no break of any file
+/// with the same hash sleeps, this costs a look. Any context.
+pub(crate) fn is_breaking(pages: &Pages<'_, '_>) -> bool {
+    // SAFETY: The mapping is valid, and its i_pages lock is held.
+    unsafe { bindings::rust_fsdax_is_breaking(pages.mapping().as_raw()) }
 }

@@ -60,6 +60,7 @@ mod evict;
 mod failure;
 mod folios;
 mod holes;
+mod marks;
 mod observe;
 mod pgmaps;
 mod removal;
