@@ -69,6 +69,11 @@ void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags)
 	spin_unlock_irqrestore(folio_lock_of(pfn), flags);
 }
 
+bool rust_fsdax_waitqueue_active(struct wait_queue_head *head)
+{
+	return waitqueue_active(head);
+}
+
 /*
  * The breaks that sleep, hashed by mapping. A break comes and goes under the
  * i_pages lock of its mapping, so that whoever holds that lock may look at an

@@ -59,6 +59,9 @@ void rust_fsdax_cond_resched(void);
 long rust_fsdax_task_pid(void);
 bool rust_fsdax_ratelimit(void);
 
+/* waiting */
+bool rust_fsdax_waitqueue_active(struct wait_queue_head *head);
+
 /* breaks that sleep */
 struct rust_fsdax_sleeper {
 	struct hlist_node node;

@@ -5,9 +5,14 @@
 //! Counterpart of `grab_mapping_entry()`, `get_next_unlocked_entry()`, `dax_lock_entry()` and
 //! `dax_unlock_entry()` of `fs/dax.c`.
 //!
-//! Whoever waits for an entry lock queues under the i_pages lock, and is woken under it: no
-//! wake-up is lost and no barrier is needed. All waiters are woken, so that none has to pass a
-//! wake-up on.
+//! Whoever waits for an entry lock queues under the i_pages lock, where it saw the entry locked.
+//! Whoever unlocks an entry takes the i_pages lock to do so, and wakes after it let that go. No
+//! wake-up is lost and no barrier is needed: a waiter either had the i_pages lock before, so that
+//! it is in the queue when the other one has it, or has it later, and sees the entry unlocked.
+//!
+//! Those that want the lock wait in turn, and one of them is woken: the next one is when that one
+//! unlocks. A turn that finds the entry gone, or another one, is passed on, see [`Cursor`]. Those
+//! that walk wait until the entry may be looked at, and are woken with it.
 //!
 //! Rules: R8, R9, R10, R13.
 
@@ -228,7 +233,7 @@ impl<'a> Mapping<'a> {
             if !entry.is_locked() {
                 return Some(pages.lock_entry(entry));
             }
-            pages.wait_unlocked(entry);
+            pages.wait_turn(entry);
         }
     }
 }
@@ -237,6 +242,8 @@ impl<'a> Mapping<'a> {
 pub(crate) struct Cursor<'m> {
     xas: bindings::xa_state,
     mapping: Mapping<'m>,
+    /// The entry lock that it is our turn to take. If we do not, the next one is woken.
+    turn: Option<wait::Address>,
 }
 
 /// `XAS_BOUNDS`: there is nothing behind the position.
@@ -259,6 +266,7 @@ impl<'m> Cursor<'m> {
                 ..Default::default()
             },
             mapping,
+            turn: None,
         }
     }
 
@@ -278,6 +286,7 @@ impl<'m> Cursor<'m> {
         crate::kunit::probe::hold();
         Pages {
             cursor: self,
+            unlocked: None,
             _not_send: NotThreadSafe,
         }
     }
@@ -310,6 +319,9 @@ impl<'m> Cursor<'m> {
 
 impl Drop for Cursor<'_> {
     fn drop(&mut self) {
+        if let Some(turn) = self.turn {
+            turn.wake();
+        }
         if !self.xas.xa_alloc.is_null() {
             self.xas.xa_node = XAS_RESTART as *mut _;
             // SAFETY: The state is valid and the lock is not held. Without an error to repair,
@@ -346,6 +358,8 @@ impl Slot {
 /// The i_pages lock is held, irqs are off.
 pub(crate) struct Pages<'c, 'm> {
     cursor: &'c mut Cursor<'m>,
+    /// An entry lock that was released, whose waiters are woken when the i_pages lock is.
+    unlocked: Option<wait::Address>,
     _not_send: NotThreadSafe,
 }
 
@@ -495,26 +509,60 @@ impl<'m> Pages<'_, 'm> {
     /// The i_pages lock is dropped meanwhile: everything may have changed. The next load or find
     /// starts at the same page offset.
     pub(crate) fn wait_unlocked(&mut self, entry: Entry) {
-        let address = self.mapping().lock_address(self.index(), entry.order());
-
-        wait::on(address, |wait| {
+        wait::on(self.address_of(entry), |wait| {
             let _ = wait.prepare(wait::Task::Uninterruptible);
             self.unlocked(wait::sleep);
         });
+    }
+
+    /// [`Self::wait_unlocked`] in turn, to lock the entry.
+    fn wait_turn(&mut self, entry: Entry) {
+        let address = self.address_of(entry);
+        // Whoever was faster wakes the next one for a turn that is for this lock.
+        let lost = self.cursor.turn.take().filter(|turn| *turn != address);
+
+        wait::on_turn(address, |wait| {
+            let _ = wait.prepare(wait::Task::Uninterruptible);
+            self.unlocked(|| {
+                if let Some(turn) = lost {
+                    turn.wake();
+                }
+                wait::sleep();
+            });
+        });
+        self.cursor.turn = Some(address);
+    }
+
+    /// Drops the i_pages lock, and wakes who waits for an entry that was unlocked under it.
+    ///
+    /// # Safety
+    ///
+    /// The lock is taken again, or `self` is never used again.
+    unsafe fn release(&mut self) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) };
+        if let Some(address) = self.unlocked.take() {
+            address.wake();
+        }
+    }
+
+    /// Takes the i_pages lock after [`Self::release`].
+    fn take_again(&mut self) {
+        // SAFETY: The mapping is valid.
+        unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::hold();
     }
 
     /// Lets irqs and other tasks in, once per [`BATCH`] entries; goes on behind the entry at the
     /// position. Process context, may sleep.
     pub(crate) fn breathe(&mut self) {
         self.step_over();
-        // SAFETY: By the type invariant the lock is held; it is taken again below.
-        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) };
+        // SAFETY: The lock is taken again below.
+        unsafe { self.release() };
         // SAFETY: Process context without locks.
         unsafe { bindings::rust_fsdax_cond_resched() };
-        // SAFETY: The mapping is valid.
-        unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
-        #[cfg(RUST_FSDAX_KUNIT)]
-        crate::kunit::probe::hold();
+        self.take_again();
     }
 
     /// Moves behind the entry at the position.
@@ -540,13 +588,10 @@ impl<'m> Pages<'_, 'm> {
 
     /// Drops the i_pages lock while `f` runs. The position is looked up again afterwards.
     pub(crate) fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: By the type invariant the lock is held; it is taken again below.
-        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) };
+        // SAFETY: The lock is taken again below.
+        unsafe { self.release() };
         let ret = f();
-        // SAFETY: The mapping is valid.
-        unsafe { bindings::rust_fsdax_xa_lock_irq(self.cursor.xas.xa) };
-        #[cfg(RUST_FSDAX_KUNIT)]
-        crate::kunit::probe::hold();
+        self.take_again();
         self.restart();
         ret
     }
@@ -576,8 +621,12 @@ impl<'m> Pages<'_, 'm> {
     }
 
     /// The guard of `entry`, which was just stored, locked, at the position.
-    fn locked(&self, entry: Entry) -> LockedEntry<'m> {
+    fn locked(&mut self, entry: Entry) -> LockedEntry<'m> {
         let index = entry.order().align(self.index());
+        if self.cursor.turn == Some(self.address_of(entry)) {
+            // Taken: the next one is woken when this one is unlocked.
+            self.cursor.turn = None;
+        }
         let xas = &self.cursor.xas;
 
         // INVARIANT: The caller just stored it.
@@ -602,18 +651,21 @@ impl<'m> Pages<'_, 'm> {
         self.mapping().lock_address(self.index(), entry.order())
     }
 
-    /// Wakes all who wait for the lock of `entry` at the position.
-    fn wake(&self, entry: Entry) {
-        self.mapping()
-            .lock_address(self.index(), entry.order())
-            .wake();
+    /// Has those woken who wait for the lock of `entry` at the position, which was just released.
+    ///
+    /// That is when the i_pages lock is dropped: irqs are off, and whoever is woken wants it.
+    fn wake(&mut self, entry: Entry) {
+        let address = self.address_of(entry);
+        if let Some(earlier) = self.unlocked.replace(address) {
+            earlier.wake();
+        }
     }
 }
 
 impl Drop for Pages<'_, '_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the lock is held.
-        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.cursor.xas.xa) }
+        // SAFETY: `self` goes.
+        unsafe { self.release() }
     }
 }
 
@@ -669,7 +721,7 @@ impl<'m> LockedEntry<'m> {
                     continue;
                 }
                 Some(entry) if entry.is_locked() => {
-                    pages.wait_unlocked(entry);
+                    pages.wait_turn(entry);
                     continue;
                 }
                 Some(entry) if entry.order() != order && !entry.is_mapped() => {

@@ -12,6 +12,7 @@ use kernel::{
     error::to_result,
     ffi::{
         c_int,
+        c_uint,
         c_void, //
     },
     prelude::*,
@@ -36,34 +37,96 @@ use crate::{
 /// of whoever wakes, or that one sees it here.
 static WAITERS: Atomic<i32> = Atomic::new(0);
 
-/// An address to sleep on.
+/// What to sleep on: an address, and an index in what is there.
+///
+/// Who sleeps on one is not woken for another one: those that [`on_turn`] would lose a wake-up.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Address(usize);
+pub(crate) struct Address {
+    base: usize,
+    index: usize,
+}
+
+/// What a key of ours has for the number of a bit: other users of the queues have bits, or -1.
+const NO_BIT: c_int = -2;
 
 impl Address {
     /// The address of what `ptr` points to.
     pub(crate) fn of<T>(ptr: *const T) -> Self {
-        Self(ptr as usize)
+        Self::of_index(ptr, 0)
     }
 
-    /// An address that stands for `index` in what `ptr` points to.
-    ///
-    /// Not unique, which costs a wake-up at worst. A multiple of 8 that is spread over the wait
-    /// queues, since these are hashed by the whole word.
+    /// `index` in what `ptr` points to.
     pub(crate) fn of_index<T>(ptr: *const T, index: usize) -> Self {
-        Self((ptr as usize).wrapping_add(index.wrapping_mul(8)))
+        Self {
+            base: ptr as usize,
+            index,
+        }
     }
 
-    /// Wakes all who sleep on this address.
+    /// The queue that it shares with others.
+    fn queue(self) -> *mut bindings::wait_queue_head {
+        // A multiple of 8 that is spread, since the whole word is hashed.
+        let spread = self.base.wrapping_add(self.index.wrapping_mul(8));
+        // SAFETY: Any address may be hashed.
+        unsafe { bindings::__var_waitqueue(spread as *mut c_void) }
+    }
+
+    fn key(self) -> bindings::wait_bit_key {
+        bindings::wait_bit_key {
+            flags: self.base as *mut usize,
+            bit_nr: NO_BIT,
+            timeout: self.index,
+        }
+    }
+
+    /// Wakes all who sleep on this address, but only the first of those that [`on_turn`].
     ///
     /// The caller's change must be visible before, either by a full barrier or because waiters
     /// queue under a lock that the caller took for the change. Any context.
     pub(crate) fn wake(self) {
         if WAITERS.load(Relaxed) != 0 {
-            // SAFETY: The address is only compared.
-            unsafe { bindings::wake_up_var(self.0 as *mut c_void) }
+            let mut key = self.key();
+            let queue = self.queue();
+            // As waitqueue_active(), see there: whoever queued before the change is seen.
+            // SAFETY: The queue is static.
+            if unsafe { bindings::rust_fsdax_waitqueue_active(queue) } {
+                // SAFETY: All entries of such a queue take a `wait_bit_key`.
+                unsafe {
+                    bindings::__wake_up(
+                        queue,
+                        bindings::TASK_INTERRUPTIBLE | bindings::TASK_UNINTERRUPTIBLE,
+                        1,
+                        (&raw mut key).cast(),
+                    )
+                };
+            }
         }
     }
+}
+
+/// Wakes the task that queued `entry` if `key` is what it sleeps on, as `var_wake_function()` does.
+///
+/// # Safety
+///
+/// `entry` was queued by [`queue_on`], and `key` points to a `wait_bit_key`.
+unsafe extern "C" fn wake_function(
+    entry: *mut bindings::wait_queue_entry,
+    mode: c_uint,
+    sync: c_int,
+    key: *mut c_void,
+) -> c_int {
+    // SAFETY: By the requirement of this function.
+    let waker = unsafe { &*key.cast::<bindings::wait_bit_key>() };
+    // SAFETY: By the requirement of this function it is part of such a structure.
+    let waiter = unsafe { kernel::container_of!(entry, bindings::wait_bit_queue_entry, wq_entry) };
+    // SAFETY: As above; its key is constant while it is queued.
+    let wanted = unsafe { &(*waiter).key };
+
+    if (wanted.flags, wanted.bit_nr, wanted.timeout) != (waker.flags, waker.bit_nr, waker.timeout) {
+        return 0;
+    }
+    // SAFETY: By the requirement of this function.
+    unsafe { bindings::autoremove_wake_function(entry, mode, sync, key) }
 }
 
 /// How a task sleeps.
@@ -110,17 +173,33 @@ impl Wait {
 ///
 /// Process context, may sleep.
 pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Wait) -> R) -> R {
+    queue_on(address, 0, f)
+}
+
+/// [`on`], for something that one task can have at a time: a wake-up is for the first in the queue
+/// alone.
+///
+/// Whoever is woken must see to it that the next one is, if there may be one: by taking what it
+/// waited for, so that it is given back some day, or else at once.
+pub(crate) fn on_turn<R>(address: Address, f: impl FnOnce(&mut Wait) -> R) -> R {
+    queue_on(address, bindings::WQ_FLAG_EXCLUSIVE, f)
+}
+
+fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Wait) -> R) -> R {
     WAITERS.fetch_add(1, Full);
     let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
-    let var = address.0 as *mut c_void;
+    let raw = entry.as_mut_ptr();
 
     // SAFETY: `entry` does not move until `finish_wait` below, and is initialized here.
-    unsafe { bindings::init_wait_var_entry(entry.as_mut_ptr(), var, 0) };
+    unsafe { bindings::init_wait_var_entry(raw, core::ptr::null_mut(), flags as c_int) };
+    // SAFETY: Just initialized, and not queued yet.
+    unsafe { (*raw).key = address.key() };
+    // SAFETY: As above.
+    unsafe { (*raw).wq_entry.func = Some(wake_function) };
     let mut wait = Wait {
-        // SAFETY: Any address may be hashed.
-        head: unsafe { bindings::__var_waitqueue(var) },
+        head: address.queue(),
         // SAFETY: `entry` is initialized; this computes an address.
-        entry: unsafe { &raw mut (*entry.as_mut_ptr()).wq_entry },
+        entry: unsafe { &raw mut (*raw).wq_entry },
     };
     let ret = f(&mut wait);
     // SAFETY: Both pointers are valid; this dequeues the entry if it is queued.

@@ -66,4 +66,5 @@ mod pgmaps;
 mod removal;
 mod replace;
 mod shared;
+mod turns;
 mod walks;
