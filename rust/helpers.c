@@ -74,6 +74,37 @@ bool rust_fsdax_waitqueue_active(struct wait_queue_head *head)
 	return waitqueue_active(head);
 }
 
+static void ring(struct timer_list *timer)
+{
+	struct rust_fsdax_alarm *alarm = timer_container_of(alarm, timer, timer);
+
+	wake_up_process(alarm->task);
+}
+
+/* On the stack of the task that it wakes. */
+void rust_fsdax_alarm_init(struct rust_fsdax_alarm *alarm)
+{
+	alarm->task = current;
+	timer_setup_on_stack(&alarm->timer, ring, 0);
+}
+
+void rust_fsdax_alarm_set(struct rust_fsdax_alarm *alarm, unsigned int ms)
+{
+	mod_timer(&alarm->timer, jiffies + msecs_to_jiffies(ms));
+}
+
+/* Of one that was set. It is not pending any more before it wakes the task. */
+bool rust_fsdax_alarm_rang(struct rust_fsdax_alarm *alarm)
+{
+	return !timer_pending(&alarm->timer);
+}
+
+void rust_fsdax_alarm_delete(struct rust_fsdax_alarm *alarm)
+{
+	timer_delete_sync(&alarm->timer);
+	timer_destroy_on_stack(&alarm->timer);
+}
+
 /*
  * The breaks that sleep, hashed by mapping. A break comes and goes under the
  * i_pages lock of its mapping, so that whoever holds that lock may look at an

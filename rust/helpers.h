@@ -12,6 +12,7 @@
 #include <linux/magic.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/timer.h>
 #include <linux/xarray.h>
 
 /* xarray */
@@ -61,6 +62,16 @@ bool rust_fsdax_ratelimit(void);
 
 /* waiting */
 bool rust_fsdax_waitqueue_active(struct wait_queue_head *head);
+
+/* alarms */
+struct rust_fsdax_alarm {
+	struct timer_list timer;
+	struct task_struct *task;
+};
+void rust_fsdax_alarm_init(struct rust_fsdax_alarm *alarm);
+void rust_fsdax_alarm_set(struct rust_fsdax_alarm *alarm, unsigned int ms);
+bool rust_fsdax_alarm_rang(struct rust_fsdax_alarm *alarm);
+void rust_fsdax_alarm_delete(struct rust_fsdax_alarm *alarm);
 
 /* breaks that sleep */
 struct rust_fsdax_sleeper {

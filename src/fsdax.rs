@@ -484,20 +484,11 @@ fn settle_next(mapping: Mapping<'_>, range: Range, on_busy: &OnBusy<'_>) -> Resu
     match entry.kind() {
         Kind::Zapped if is_busy(mapping, index, entry) => {
             drop(pages);
-            wait_for(mapping, index, entry, on_busy)?;
+            wait_for(mapping, range, index, entry, on_busy)?;
         }
         Kind::Zapped => pages.clear(Mark::Busy),
-        Kind::Tracked => {
-            // Inserted or revived while the lock was dropped.
-            let locked = pages.lock_entry(entry);
-            pages.unlocked(|| clean_if_partial(locked, range));
-            match pages.load() {
-                Some(e) if e == entry => {
-                    zap(&mut pages, entry, Spent::Stays);
-                }
-                _ => {}
-            }
-        }
+        // Inserted or revived while the lock was dropped.
+        Kind::Tracked => zap_again(&mut pages, entry, range),
         Kind::Zero | Kind::Empty => {
             pages.clear(Mark::Busy);
             drop(pages);
@@ -505,6 +496,17 @@ fn settle_next(mapping: Mapping<'_>, range: Range, on_busy: &OnBusy<'_>) -> Resu
         }
     }
     Ok(true)
+}
+
+/// Unmaps and zaps `entry`, found tracked and unlocked at the position, unless somebody else
+/// changes it first.
+fn zap_again(pages: &mut Pages<'_, '_>, entry: Entry, range: Range) {
+    let locked = pages.lock_entry(entry);
+
+    pages.unlocked(|| clean_if_partial(locked, range));
+    if pages.load() == Some(entry) {
+        zap(pages, entry, Spent::Stays);
+    }
 }
 
 fn clean_if_partial(locked: LockedEntry<'_>, range: Range) {
@@ -518,8 +520,24 @@ fn clean_if_partial(locked: LockedEntry<'_>, range: Range) {
 /// After this many seconds an eviction says what it waits for, and again each time they pass.
 const SAY_AFTER_SECONDS: u32 = 10;
 
-/// Sleeps until the zapped `entry` at `index` is not busy, or not zapped any more.
-fn wait_for(mapping: Mapping<'_>, index: usize, entry: Entry, on_busy: &OnBusy<'_>) -> Result {
+/// For how long a break leaves an entry alone that a fault revived.
+///
+/// A break zaps the entry it waits for at most once in that time, however fast the entry is
+/// touched, and a folio that nobody pins any more is seen idle when it has passed.
+const REVIVED_MS: u32 = 40;
+
+/// Sleeps until the zapped `entry` at `index`, which is busy, is idle or says something else.
+///
+/// If a fault revives it, it is zapped again after [`REVIVED_MS`]: that neither starves the break
+/// once the pins are gone, nor keeps it busy while they are there. The last pin that goes while
+/// it is zapped wakes the break at once.
+fn wait_for(
+    mapping: Mapping<'_>,
+    range: Range,
+    index: usize,
+    entry: Entry,
+    on_busy: &OnBusy<'_>,
+) -> Result {
     let what = match on_busy {
         OnBusy::Fail => return Err(ERESTARTSYS),
         OnBusy::Sleep(_) => What::Break,
@@ -530,42 +548,99 @@ fn wait_for(mapping: Mapping<'_>, index: usize, entry: Entry, on_busy: &OnBusy<'
     let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
         return Ok(());
     };
-    let address = pgmap.folio().wait_address();
 
     trace::wait_begin(mapping, index, entry);
     let ret = waiters::during(what, Some(mapping), index, entry.pfn(), || {
-        wait::on(address, |wait| loop {
-            let task = match on_busy {
-                OnBusy::Sleep(_) => wait::Task::Interruptible,
-                _ => wait::Task::Uninterruptible,
-            };
-            wait.prepare(task)?;
-            if !still_zapped(mapping, index, entry) || !is_busy(mapping, index, entry) {
-                return Ok(());
+        while sleep_on(mapping, index, entry, on_busy, &pgmap)? == Waited::Revived {
+            let mut cursor = mapping.at(index);
+            let mut pages = cursor.lock();
+            let mut found = pages.load();
+            while let Some(e) = found.filter(|e| e.is_locked()) {
+                pages.wait_unlocked(e);
+                found = pages.load();
             }
-            match on_busy {
-                OnBusy::Sleep(callback) => callback(),
-                _ => {
-                    if wait::sleep_seconds(SAY_AFTER_SECONDS) {
-                        say_busy(mapping, index, entry, &pgmap);
-                    }
-                }
+            // It may have been zapped by another break.
+            if let Some(e) = found.filter(|e| *e != entry && e.zapped() == entry) {
+                zap_again(&mut pages, e, range);
             }
-        })
+        }
+        Ok(())
     });
     trace::wait_end(mapping, index, entry);
     ret
 }
 
-fn still_zapped(mapping: Mapping<'_>, index: usize, entry: Entry) -> bool {
+/// Why [`sleep_on`] ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Waited {
+    /// The entry is not busy, or another one.
+    Settled,
+    /// It has been tracked for [`REVIVED_MS`].
+    Revived,
+}
+
+/// [`wait_for`], until there is something to do.
+fn sleep_on(
+    mapping: Mapping<'_>,
+    index: usize,
+    entry: Entry,
+    on_busy: &OnBusy<'_>,
+    pgmap: &PgmapRef,
+) -> Result<Waited> {
+    let task = match on_busy {
+        OnBusy::Sleep(_) => wait::Task::Interruptible,
+        _ => wait::Task::Uninterruptible,
+    };
+
+    wait::with_alarm(|alarm| {
+        wait::on(pgmap.folio().wait_address(), |wait| loop {
+            wait.prepare(task)?;
+            // A fault that holds the entry lock may be about to revive it; it wakes us then.
+            match look(mapping, index) {
+                Some(e) if e == entry => {
+                    if !is_busy(mapping, index, entry) {
+                        return Ok(Waited::Settled);
+                    }
+                }
+                Some(e) if e.zapped() == entry => {
+                    if alarm.rang() {
+                        return Ok(Waited::Revived);
+                    }
+                    alarm.set(REVIVED_MS);
+                }
+                _ => return Ok(Waited::Settled),
+            }
+            match on_busy {
+                OnBusy::Sleep(callback) => callback(),
+                _ => {
+                    if wait::sleep_seconds(SAY_AFTER_SECONDS) {
+                        say_busy(mapping, index, entry, on_busy, pgmap);
+                    }
+                }
+            }
+        })
+    })
+}
+
+/// The entry at `index`, as if it were unlocked.
+fn look(mapping: Mapping<'_>, index: usize) -> Option<Entry> {
     let mut cursor = mapping.at(index);
     let mut pages = cursor.lock();
 
-    // A fault that holds the entry lock may be about to revive it; it wakes us then.
-    pages.load().map(Entry::unlocked) == Some(entry)
+    pages.load().map(Entry::unlocked)
 }
 
-fn say_busy(mapping: Mapping<'_>, index: usize, entry: Entry, pgmap: &PgmapRef) {
+fn say_busy(
+    mapping: Mapping<'_>,
+    index: usize,
+    entry: Entry,
+    on_busy: &OnBusy<'_>,
+    pgmap: &PgmapRef,
+) {
+    let does = match on_busy {
+        OnBusy::Evict => "evicts",
+        _ => "deletes an entry of",
+    };
     let State::Active(folio) = pgmap.folio().look() else {
         return;
     };
@@ -577,10 +652,11 @@ fn say_busy(mapping: Mapping<'_>, index: usize, entry: Entry, pgmap: &PgmapRef) 
     // SAFETY: There is a current task.
     let pid = unsafe { bindings::rust_fsdax_task_pid() };
     pr_warn!(
-        "device {}:{}: task {} evicts inode {} and waits for page offset {}: pfn {:#x}, {} page table references, {} pins\n",
+        "device {}:{}: task {} {} inode {} and waits for page offset {}: pfn {:#x}, {} page table references, {} pins\n",
         dev >> 20,
         dev & 0xf_ffff,
         pid,
+        does,
         ino,
         index,
         entry.pfn(),
@@ -734,7 +810,7 @@ pub(crate) fn wait_briefly(mapping: Mapping<'_>, index: usize, entry: Entry, ms:
     let ret = waiters::during(What::Fault, Some(mapping), index, entry.pfn(), || {
         wait::on(address, |wait| {
             wait.prepare(wait::Task::Killable)?;
-            if still_zapped(mapping, index, entry) && is_busy(mapping, index, entry) {
+            if look(mapping, index) == Some(entry) && is_busy(mapping, index, entry) {
                 wait::sleep_ms(ms);
             }
             Ok(())
@@ -787,15 +863,10 @@ pub(crate) fn delete_entry(mapping: Mapping<'_>, index: usize) -> bool {
         match remove_entry(mapping, index, Data::Discard) {
             Removed::Yes => return true,
             Removed::Busy => {
-                let mut cursor = mapping.at(index);
-                let found = cursor.lock().load();
-                if let Some(entry) = found
-                    .map(Entry::unlocked)
-                    .filter(|entry| entry.kind() == Kind::Zapped)
-                {
-                    let index = entry.order().align(index);
+                if let Some(entry) = look(mapping, index).filter(|e| e.kind() == Kind::Zapped) {
+                    let range = Range::of_entry(index, entry.order());
                     // Cannot fail without a signal to interrupt it.
-                    let _ = wait_for(mapping, index, entry, &OnBusy::Delete);
+                    let _ = wait_for(mapping, range, range.first, entry, &OnBusy::Delete);
                 }
             }
             Removed::Absent | Removed::Dirty => return false,

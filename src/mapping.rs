@@ -194,6 +194,8 @@ impl<'a> Mapping<'a> {
 
     /// Removes all page table entries that map `range`, private copies excluded. May sleep.
     pub(crate) fn unmap(self, range: Range) {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::unmap();
         // A count of 0 means "all that is behind".
         let pages = (range.last - range.first).wrapping_add(1);
         // SAFETY: By the type invariant.

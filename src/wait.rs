@@ -226,3 +226,43 @@ pub(crate) fn sleep_ms(ms: u32) -> bool {
     // SAFETY: Process context, as `on` requires.
     unsafe { bindings::schedule_timeout(jiffies as isize) == 0 }
 }
+
+/// A timer that wakes the task which [`with_alarm`] runs in.
+pub(crate) struct Alarm {
+    raw: *mut bindings::rust_fsdax_alarm,
+    set: bool,
+}
+
+impl Alarm {
+    /// Sets the alarm to ring in `ms` milliseconds, unless it is set. Any context.
+    pub(crate) fn set(&mut self, ms: u32) {
+        if !core::mem::replace(&mut self.set, true) {
+            // SAFETY: Valid while `with_alarm` runs.
+            unsafe { bindings::rust_fsdax_alarm_set(self.raw, ms) }
+        }
+    }
+
+    /// Whether it rang. Checked after [`Wait::prepare`], or the task may sleep through it.
+    pub(crate) fn rang(&self) -> bool {
+        // SAFETY: Valid while `with_alarm` runs.
+        let rang = self.set && unsafe { bindings::rust_fsdax_alarm_rang(self.raw) };
+        #[cfg(RUST_FSDAX_KUNIT)]
+        if rang {
+            crate::kunit::probe::ring();
+        }
+        rang
+    }
+}
+
+/// Calls `f` with an alarm, which does not ring any more afterwards. Process context, may sleep.
+pub(crate) fn with_alarm<R>(f: impl FnOnce(&mut Alarm) -> R) -> R {
+    let mut raw = MaybeUninit::<bindings::rust_fsdax_alarm>::uninit();
+    let raw = raw.as_mut_ptr();
+
+    // SAFETY: It does not move, and is deleted below.
+    unsafe { bindings::rust_fsdax_alarm_init(raw) };
+    let ret = f(&mut Alarm { raw, set: false });
+    // SAFETY: Initialized above.
+    unsafe { bindings::rust_fsdax_alarm_delete(raw) };
+    ret
+}

@@ -43,6 +43,29 @@ pub(crate) fn hold() {
     IN_THIS_HOLD.store(0, Relaxed);
 }
 
+static RINGS: Atomic<usize> = Atomic::new(0);
+static UNMAPS: Atomic<usize> = Atomic::new(0);
+
+/// An alarm rang that a task had set for itself. Called by `wait.rs`.
+pub(crate) fn ring() {
+    RINGS.fetch_add(1, Relaxed);
+}
+
+/// A file was unmapped, or a part of it. Called by `mapping.rs`.
+pub(crate) fn unmap() {
+    UNMAPS.fetch_add(1, Relaxed);
+}
+
+/// How often an alarm rang since the last call.
+pub(super) fn take_rings() -> usize {
+    RINGS.xchg(0, Relaxed)
+}
+
+/// How often a file was unmapped since the last call.
+pub(super) fn take_unmaps() -> usize {
+    UNMAPS.xchg(0, Relaxed)
+}
+
 /// Work on `i_pages` since [`Work::start`], by all tasks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
