@@ -5,6 +5,7 @@
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
 #include <linux/jiffies.h>
+#include <linux/log2.h>
 #include <linux/memcontrol.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
@@ -12,6 +13,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -43,17 +45,21 @@ void prep_compound_page(struct page *page, unsigned int order);
 /*
  * A lock for the association of each folio. Hashed by PMD, so that all pages
  * that one folio can be made of share a lock; irq-safe, since it nests in the
- * i_pages lock.
+ * i_pages lock. Each has a cache line, and there are several for each CPU, so
+ * that CPUs seldom meet that use different folios.
  */
-#define FOLIO_LOCK_BITS 6
-static spinlock_t folio_locks[1 << FOLIO_LOCK_BITS] = {
-	[0 ... (1 << FOLIO_LOCK_BITS) - 1] =
-		__SPIN_LOCK_UNLOCKED(folio_locks),
-};
+struct folio_lock {
+	spinlock_t lock;
+} ____cacheline_aligned_in_smp;
+
+#define FOLIO_LOCKS_PER_CPU 8
+#define MAX_FOLIO_LOCKS 4096
+static struct folio_lock *folio_locks __read_mostly;
+static unsigned int folio_lock_bits __read_mostly;
 
 static spinlock_t *folio_lock_of(unsigned long pfn)
 {
-	return &folio_locks[hash_long(pfn >> PMD_ORDER, FOLIO_LOCK_BITS)];
+	return &folio_locks[hash_long(pfn >> PMD_ORDER, folio_lock_bits)].lock;
 }
 
 unsigned long rust_fsdax_folio_lock(unsigned long pfn)
@@ -116,11 +122,7 @@ void rust_fsdax_alarm_delete(struct rust_fsdax_alarm *alarm)
 static struct sleepers {
 	spinlock_t lock;
 	struct hlist_head list;
-} ____cacheline_aligned_in_smp sleepers[1 << SLEEPER_BITS] = {
-	[0 ... (1 << SLEEPER_BITS) - 1] = {
-		.lock = __SPIN_LOCK_UNLOCKED(sleepers.lock),
-	},
-};
+} ____cacheline_aligned_in_smp sleepers[1 << SLEEPER_BITS];
 
 static struct sleepers *sleepers_of(struct address_space *mapping)
 {
@@ -167,6 +169,29 @@ bool rust_fsdax_is_breaking(struct address_space *mapping)
 	}
 	spin_unlock(&those->lock);
 	return found;
+}
+
+int rust_fsdax_locks_init(void)
+{
+	unsigned int nr, i;
+
+	nr = roundup_pow_of_two(clamp(num_possible_cpus() * FOLIO_LOCKS_PER_CPU,
+				      16, MAX_FOLIO_LOCKS));
+	folio_locks = kvmalloc_array(nr, sizeof(*folio_locks), GFP_KERNEL);
+	if (!folio_locks)
+		return -ENOMEM;
+	folio_lock_bits = ilog2(nr);
+	for (i = 0; i < nr; i++)
+		spin_lock_init(&folio_locks[i].lock);
+	for (i = 0; i < ARRAY_SIZE(sleepers); i++)
+		spin_lock_init(&sleepers[i].lock);
+	return 0;
+}
+
+/* No folio of ours is active, and no break sleeps. */
+void rust_fsdax_locks_exit(void)
+{
+	kvfree(folio_locks);
 }
 
 void rust_fsdax_xa_lock_irq(struct xarray *xa)

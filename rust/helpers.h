@@ -29,6 +29,9 @@ bool rust_fsdax_xas_is_dirty(struct xa_state *xas);
 
 /* folios */
 static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
+static const unsigned int RUST_FSDAX_PMD_ORDER = PMD_SHIFT - PAGE_SHIFT;
+int rust_fsdax_locks_init(void);
+void rust_fsdax_locks_exit(void);
 struct page *rust_fsdax_pfn_to_page(unsigned long pfn);
 unsigned long rust_fsdax_page_to_pfn(struct page *page);
 void *rust_fsdax_pfn_to_virt(unsigned long pfn);

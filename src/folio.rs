@@ -455,6 +455,38 @@ pub(crate) unsafe fn free(page: *mut bindings::page, pgmap: *mut bindings::dev_p
     unsafe { bindings::rust_fsdax_pgmap_put(pgmap) }
 }
 
+// Else a large entry would not be what a PMD maps, and a folio lock not cover a folio.
+kernel::static_assert!(bindings::RUST_FSDAX_PMD_ORDER == Order::PMD_ORDER);
+
+/// The memory of the folio locks and of the lists of sleeping breaks, as long as it lives.
+///
+/// # Invariants
+///
+/// Both are initialized.
+pub(crate) struct Locks(());
+
+impl Locks {
+    /// Prepares them. `ENOMEM` without memory. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// Called once, before anything else of this module is used; nobody uses a folio or sleeps in
+    /// a break any more when it is dropped.
+    pub(crate) unsafe fn init() -> Result<Self> {
+        // SAFETY: By the requirement of this function.
+        kernel::error::to_result(unsafe { bindings::rust_fsdax_locks_init() })?;
+        // INVARIANT: Just initialized.
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        // SAFETY: By the requirement of `init`, nobody uses them any more.
+        unsafe { bindings::rust_fsdax_locks_exit() }
+    }
+}
+
 /// The lock for the association of the folio around a pfn, and for requests of it.
 ///
 /// Irqs are off while it is held, and it nests in the i_pages lock. See `folio_locks` in

@@ -71,8 +71,10 @@ struct RustFsdax {
     _debugfs: debugfs::Files,
     /// then the provider, so that no superblock is bound any more,
     _provider: provider::Provider,
-    /// then the free path, which nobody needs without folios.
+    /// then the free path, which nobody needs without folios,
     _owner: pgmap::Owner,
+    /// then the locks of both.
+    _locks: folio::Locks,
 }
 
 impl kernel::Module for RustFsdax {
@@ -86,12 +88,15 @@ impl kernel::Module for RustFsdax {
         unsafe { removal::init() };
         // SAFETY: As above.
         unsafe { waiters::init() };
+        // SAFETY: As above. It is dropped after what uses it, by the order of the fields.
+        let locks = unsafe { folio::Locks::init() }?;
         let owner = pgmap::Owner::register()?;
         let provider = provider::Provider::register(module)?;
         Ok(Self {
             _debugfs: debugfs::Files::create(),
             _provider: provider,
             _owner: owner,
+            _locks: locks,
         })
     }
 }
