@@ -19,6 +19,8 @@
 //!
 //! Rules: R5, R6, R7, R8, R9, R12, R14, R17.
 
+use core::mem::ManuallyDrop;
+
 use kernel::prelude::*;
 
 use crate::{
@@ -725,7 +727,8 @@ pub(crate) enum Removed {
 /// Removes the entry at `index`, unless its folio is busy, or it is dirty and `data` is kept.
 ///
 /// It is unmapped first: were it removed first, a fault could come in between and find a stale
-/// page table entry. Process context, may sleep. Follows `__dax_invalidate_entry()`.
+/// page table entry. That is not done where nothing maps it, since callers remove the entries of a
+/// range one by one. Process context, may sleep. Follows `__dax_invalidate_entry()`.
 pub(crate) fn remove_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Removed {
     let Some(mut locked) = mapping.lock_entry(index) else {
         return Removed::Absent;
@@ -734,7 +737,10 @@ pub(crate) fn remove_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Re
     if dirty && data == Data::Keep {
         return Removed::Dirty;
     }
-    match unmap_and_zap(&mut locked) {
+    if may_be_mapped(&locked) {
+        mapping.unmap(locked.range());
+    }
+    match zap_locked(&mut locked) {
         Left::Busy => Removed::Busy,
         Left::Idle => {
             trace::remove(mapping, locked.index(), locked.entry());
@@ -744,12 +750,28 @@ pub(crate) fn remove_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Re
     }
 }
 
-/// Unmaps an entry and drops its reference. Returns whether that leaves its folio busy.
+/// Whether any page table entry may show what `locked` names.
 ///
-/// No fault maps it again while it is locked.
-fn unmap_and_zap(locked: &mut LockedEntry<'_>) -> Left {
+/// No fault maps it while it is locked, and what copies or moves page table entries does not make
+/// the first one.
+fn may_be_mapped(locked: &LockedEntry<'_>) -> bool {
+    let entry = locked.entry();
+
+    match entry.kind() {
+        Kind::Tracked => {
+            // SAFETY: The entry is tracked and locked, so that its reference stays; it is lent.
+            let folio = ManuallyDrop::new(unsafe { FolioRef::from_entry(entry.pfn()) });
+            folio.mapcount() != 0
+        }
+        // A removal zaps before it unmaps, and zero pages are not counted.
+        Kind::Zapped | Kind::Zero => true,
+        Kind::Empty => false,
+    }
+}
+
+/// Drops the reference of an entry that is not mapped. Returns whether its folio is busy.
+fn zap_locked(locked: &mut LockedEntry<'_>) -> Left {
     let (mapping, index, entry) = (locked.mapping(), locked.index(), locked.entry());
-    mapping.unmap(locked.range());
 
     let busy = match entry.kind() {
         Kind::Tracked => {
@@ -782,7 +804,8 @@ pub(crate) fn give_up(locked: &mut LockedEntry<'_>) -> Left {
     if locked.with_marks(|pages| pages.is_dirty()) {
         writeback::flush_now(locked);
     }
-    let left = unmap_and_zap(locked);
+    locked.mapping().unmap(locked.range());
+    let left = zap_locked(locked);
     if left == Left::Idle {
         if locked.entry().kind() != Kind::Empty {
             trace::remove(locked.mapping(), locked.index(), locked.entry());
@@ -833,6 +856,8 @@ pub(crate) fn unmap_holes(mapping: Mapping<'_>, range: Range) {
     let mut pages = cursor.lock();
     let mut scanned = 0;
 
+    let mut holes: Option<Range> = None;
+
     while let Some(entry) = pages.find(range.last) {
         if entry.is_locked() {
             // Maybe by a fault that found a hole before there was a block.
@@ -840,15 +865,36 @@ pub(crate) fn unmap_holes(mapping: Mapping<'_>, range: Range) {
             continue;
         }
         if entry.kind() == Kind::Zero {
-            let mut locked = pages.lock_entry(entry);
-            pages.unlocked(|| {
-                mapping.unmap(locked.range());
-                trace::remove(mapping, locked.index(), entry);
-                // Empty, so that it is removed when it is unlocked.
-                locked.set(Entry::empty(entry.order()), |pages| pages.clear(Mark::Busy));
-                drop(locked);
-            });
+            // All of a large one, which goes even if only a part of it is written.
+            let Range { first, last } = Range::of_entry(pages.index(), entry.order());
+            let first = holes.map_or(first, |holes| holes.first);
+            holes = Some(Range { first, last });
+        }
+        breathe(&mut pages, &mut scanned, entry);
+    }
+    drop(pages);
+    if let Some(holes) = holes {
+        // A fault of one of them finds the block by now, unmaps the zero page, and makes the entry
+        // a tracked one: none that is left is mapped again.
+        mapping.unmap(holes);
+        remove_holes(mapping, range);
+    }
+}
+
+/// Removes the entries for holes in `range`, which are not mapped and where there are blocks.
+fn remove_holes(mapping: Mapping<'_>, range: Range) {
+    let mut cursor = mapping.at(range.first);
+    let mut pages = cursor.lock();
+    let mut scanned = 0;
+
+    while let Some(entry) = pages.find(range.last) {
+        if entry.is_locked() {
+            pages.wait_unlocked(entry);
             continue;
+        }
+        if entry.kind() == Kind::Zero {
+            trace::remove(mapping, entry.order().align(pages.index()), entry);
+            pages.remove(entry);
         }
         breathe(&mut pages, &mut scanned, entry);
     }
@@ -914,6 +960,7 @@ pub(crate) fn busy_pfn(mapping: Mapping<'_>, range: Range) -> Option<usize> {
 fn busy_entry(mapping: Mapping<'_>, range: Range) -> Option<Entry> {
     let mut cursor = mapping.at(range.first);
     let mut pages = cursor.lock();
+    let mut scanned = 0;
 
     while let Some(entry) = pages.find_marked(range.last, Mark::Busy) {
         let index = entry.order().align(pages.index());
@@ -921,6 +968,7 @@ fn busy_entry(mapping: Mapping<'_>, range: Range) -> Option<Entry> {
             return Some(entry.unlocked());
         }
         pages.clear(Mark::Busy);
+        breathe(&mut pages, &mut scanned, entry);
     }
     None
 }

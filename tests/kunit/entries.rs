@@ -28,6 +28,7 @@ mod tests {
                 PMD, //
             },
             probe::{
+                take_unmaps,
                 Event,
                 Events, //
             },
@@ -401,6 +402,32 @@ mod tests {
         drop(pin);
         check_eq!(remove(Data::Keep), Removed::Yes);
         check_eq!(remove(Data::Keep), Removed::Absent);
+        check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+
+    /// `invalidate_inode_pages2()` removes entry by entry.
+    #[test]
+    fn remove_entry_does_not_unmap_what_nothing_maps() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in BOTH {
+            file.insert(0, 0, order)?;
+            take_unmaps();
+            check_eq!(
+                fsdax::remove_entry(file.mapping(), 0, Data::Keep),
+                Removed::Yes
+            );
+            check_eq!(take_unmaps(), 0);
+            // The zero page does not count who maps it.
+            file.insert_hole(0, pgmap.pfn(0), order)?;
+            check_eq!(
+                fsdax::remove_entry(file.mapping(), 0, Data::Keep),
+                Removed::Yes
+            );
+            check_eq!(take_unmaps(), 1);
+        }
         check_eq!(pgmap.active(), 0);
         Ok(())
     }
