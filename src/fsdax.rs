@@ -15,7 +15,8 @@
 //!    so that nothing has to be looked for from the start of the range again.
 //! 3. When no entry is marked any more, nobody uses a page of the range and nobody can get at one
 //!    before the filesystem drops its lock. Only now are the entries, with their dirty marks,
-//!    removed: had the wait been interrupted, nothing would have been lost.
+//!    removed: had the wait been interrupted, nothing would have been lost. What is idle and clean
+//!    when it is zapped says nothing, and goes at once, unless the caller does not wait.
 //!
 //! Rules: R5, R6, R7, R8, R9, R12, R14, R17.
 
@@ -373,7 +374,7 @@ pub(crate) enum OnBusy<'a> {
 /// # Errors
 ///
 /// - `ERESTARTSYS`: a folio is busy and `on_busy` is [`OnBusy::Fail`], or a signal came in.
-///   All entries are still there with their marks.
+///   What is busy or dirty is still there with its marks, and with [`OnBusy::Fail`] all the rest.
 ///
 /// Follows `dax_break_layout()`.
 pub(crate) fn break_layouts(

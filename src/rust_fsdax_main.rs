@@ -10,13 +10,14 @@
 //!
 //! 1. the mutex of a bound superblock, then its `s_umount` ([`removal`])
 //! 2. the filesystem's lock that keeps faults out of a break (`invalidate_lock`)
-//! 3. `dax_read_lock()`
-//! 4. the lock of an entry ([`mapping::LockedEntry`])
+//! 3. the lock of an entry ([`mapping::LockedEntry`])
+//! 4. `dax_read_lock()`
 //! 5. `mapping->i_mmap_rwsem` (unmap, write-protect)
 //! 6. the list of those who wait ([`waiters`]), the list of inodes of a superblock
 //!    ([`removal::Inodes`])
 //! 7. the i_pages lock ([`mapping::Pages`]), irqs off
-//! 8. the folio lock ([`folio::FolioLock`]), irqs off
+//! 8. the folio lock ([`folio::FolioLock`]), or the list of breaks that sleep
+//!    ([`waiters::is_breaking`]), irqs off
 //! 9. the wait queue of an address ([`wait`])
 //!
 //! The free path runs with any of these held, and takes only the last.

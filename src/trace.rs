@@ -134,7 +134,7 @@ pub(crate) fn wait_begin(mapping: Mapping<'_>, index: usize, entry: Entry) {
     rust_fsdax_wait_begin(|| entry_args(mapping, index, entry));
 }
 
-/// The wait ended: the folio is idle, the entry was revived, or a signal came in.
+/// The wait ended: the folio is idle, the entry is gone, or a signal came in.
 pub(crate) fn wait_end(mapping: Mapping<'_>, index: usize, entry: Entry) {
     rust_fsdax_wait_end(|| entry_args(mapping, index, entry));
 }
@@ -152,7 +152,7 @@ pub(crate) fn break_busy(mapping: Mapping<'_>, index: usize, entry: Entry) {
     rust_fsdax_break_busy(|| entry_args(mapping, index, entry));
 }
 
-/// A break has removed all entries of its range, or none.
+/// A break has removed all entries of its range, or failed: what is busy or dirty is there.
 pub(crate) fn break_end(mapping: Mapping<'_>, range: Range, ret: &Result) {
     rust_fsdax_break_end(|| {
         let (dev, ino) = mapping.id();

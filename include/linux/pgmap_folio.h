@@ -52,9 +52,10 @@ void pgmap_release_folio(struct folio *folio);
  *	it again; NULL to return instead of sleeping
  *
  * Unmaps the range, waits until its folios are idle, and removes the entries.
- * When that fails all entries are still there, dirty marks included. To be
- * called with the lock held that @cb drops; the blocks of the range may be
- * freed until it is dropped for good.
+ * When that fails the entries of all folios that are in use and of all that
+ * are dirty are still there, with their marks; without @cb so are the others.
+ * To be called with the lock held that @cb drops; the blocks of the range may
+ * be freed until it is dropped for good.
  *
  * Context: Process context, may sleep.
  * Return: 0, -ERESTARTSYS if a folio is in use and @cb is NULL, or if a signal
