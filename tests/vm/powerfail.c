@@ -251,6 +251,19 @@ static int clone_file(void *arg)
 	return ioctl(f->clone->fd, FICLONE, f->fd);
 }
 
+/* The data goes to the boot loader inode and comes back. */
+static void swapped(const struct env *e)
+{
+	struct pf_file f;
+
+	pf_dirty(&f, e, "f", N);
+	must(do_op(OP_SWAP_BOOT, f.fd, 0, 0));
+	must(do_op(OP_SWAP_BOOT, f.fd, 0, 0));
+	pf_sync(&f);
+	pf_power_failure(&f);
+	pf_expect(&f);
+}
+
 /* Two files with the same blocks, all of it durable. */
 static void open_clones(struct pf_file *f, struct pf_file *other, const struct env *e)
 {
@@ -313,7 +326,6 @@ static void copies(const struct env *e)
 	struct pf_file f;
 
 	open_clones(&f, &other, e);
-	f.defect = "copies are not flushed";
 	for (size_t i = 0; i < 8; i++)
 		pf_store_same(&f, i);
 	pf_store(&other, 20, 1);
@@ -345,7 +357,6 @@ static void written_copies(const struct env *e)
 	struct pf_file f;
 
 	open_clones(&f, &other, e);
-	f.defect = "edges of a copy are not flushed";
 	for (size_t i = 0; i < 8; i++)
 		pf_write_same(&f, i);
 	pf_sync(&f);
@@ -562,6 +573,7 @@ static const struct test tests[] = {
 	{ "power failure: an interrupted truncate", interrupted, EVERYWHERE },
 	{ "power failure: stores during the wait of a collapse", moved_during_the_wait,
 	  EVERYWHERE },
+	{ "power failure: swap with the boot loader", swapped, EXT4_ONLY },
 	{ "power failure: clones", clones, XFS_ONLY },
 	{ "power failure: clones of dirty files", dirty_clones, XFS_ONLY },
 	{ "power failure: copies that nobody synced", copies, XFS_ONLY },
