@@ -37,10 +37,10 @@ use crate::{
         Removed, //
     },
     mapping::{
-        LockedEntry,
         Mapping,
         Range, //
     },
+    memory_failure,
     pgmap::{
         self,
         Pgmap, //
@@ -291,7 +291,7 @@ unsafe extern "C" fn clear_dirty_range(
 /// Called through [`OPS`], with the arguments of `dax_lock_folio()`.
 unsafe extern "C" fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_entry_t {
     // SAFETY: The caller keeps the memmap of the folio.
-    unsafe { crate::memory_failure::lock_folio(folio) }
+    unsafe { memory_failure::lock_folio(folio) }
 }
 
 /// # Safety
@@ -299,7 +299,7 @@ unsafe extern "C" fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_en
 /// Called through [`OPS`], with the arguments of `dax_unlock_folio()`.
 unsafe extern "C" fn unlock_folio(folio: *mut bindings::folio, cookie: bindings::dax_entry_t) {
     // SAFETY: The cookie comes from `lock_folio`; the locked entry keeps mapping and index.
-    unsafe { crate::memory_failure::unlock_folio(folio, cookie) }
+    unsafe { memory_failure::unlock_folio(folio, cookie) }
 }
 
 /// # Safety
@@ -312,17 +312,16 @@ unsafe extern "C" fn lock_mapping_entry(
 ) -> bindings::dax_entry_t {
     // SAFETY: The caller keeps the inode.
     let mapping = unsafe { Mapping::from_raw(mapping) };
-    match mapping.lock_entry(index) {
-        Some(locked) if locked.entry().is_mapped() => {
-            let sub = index - locked.index();
-            // SAFETY: Whoever reports a memory failure keeps the memmap.
-            let poisoned = unsafe { bindings::rust_fsdax_pfn_to_page(locked.entry().pfn() + sub) };
+    match memory_failure::lock_mapping_entry(mapping, index) {
+        Some((pfn, cookie)) => {
+            // SAFETY: The folio stays until it is unlocked.
+            let poisoned = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
             // SAFETY: `page` is the caller's.
             unsafe { *page = poisoned };
-            locked.into_cookie()
+            cookie
         }
         // No entry that could be locked, which is no error.
-        _ => c_ulong::MAX,
+        None => c_ulong::MAX,
     }
 }
 
@@ -337,7 +336,7 @@ unsafe extern "C" fn unlock_mapping_entry(
     // SAFETY: The caller keeps the inode.
     let mapping = unsafe { Mapping::from_raw(mapping) };
     // SAFETY: The cookie comes from `lock_mapping_entry`.
-    drop(unsafe { LockedEntry::from_cookie(mapping, index, cookie) });
+    unsafe { memory_failure::unlock_mapping_entry(mapping, index, cookie) }
 }
 
 /// A C table of functions that is constant and may be used by any thread.

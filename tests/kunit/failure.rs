@@ -8,7 +8,10 @@ use kernel::prelude::*;
 
 #[kunit_tests(rust_fsdax_failure)]
 mod tests {
-    use kernel::sync::Arc;
+    use kernel::sync::{
+        atomic::Relaxed,
+        Arc, //
+    };
 
     use super::*;
     use crate::{
@@ -21,7 +24,10 @@ mod tests {
             Kind,
             Order, //
         },
-        folio::FolioRef,
+        folio::{
+            FolioLock,
+            FolioRef, //
+        },
         kunit::{
             fixture::{
                 pages,
@@ -30,8 +36,10 @@ mod tests {
                 PMD, //
             },
             thread::{
+                give_way,
                 nap,
                 wait_until,
+                Counter,
                 Thread, //
             }, //
         },
@@ -256,6 +264,72 @@ mod tests {
         check_eq!(file.kind(0), Some(Kind::Zero));
         check!(!is_locked(&file, 0));
         check_eq!(file.break_now(pages(0, 0)), Ok(()));
+        Ok(())
+    }
+
+    /// On one CPU this shows nothing: the failure waits for the CPU then.
+    #[test]
+    fn r13_an_association_that_changes_is_looked_at_again() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (file, _) = file_with(&pgmap, Order::Pte, false)?;
+        let (ready, go) = (Counter::new()?, Counter::new()?);
+        let (failing, ready_of_other, go_of_main) = (pgmap.clone(), ready.clone(), go.clone());
+        let folio = pgmap.pin(0)?;
+        let thread = Thread::spawn(move || {
+            ready_of_other.add();
+            while go_of_main.get() == 0 {
+                give_way();
+            }
+            FolioEntryLock::new(&failing).is_some()
+        })?;
+
+        wait_until(|| ready.get() == 1)?;
+        // As far as `set_association` comes with one of the two words.
+        let lock = FolioLock::new(folio.pfn());
+        folio.as_folio().index().store(7, Relaxed);
+        go.add();
+        // Long enough for the other one to come, were it not for the lock.
+        let all = (0..300_000).all(|_| go.get() == 1);
+        folio.as_folio().index().store(PMD, Relaxed);
+        drop(lock);
+        check!(thread.join()?);
+        check!(all && !is_locked(&file, PMD));
+        Ok(())
+    }
+
+    #[test]
+    fn r13_a_locked_mapping_entry_keeps_its_folio() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let ops = provider::ops();
+        let (lock, unlock) = (
+            ops.lock_mapping_entry.ok_or(EINVAL)?,
+            ops.unlock_mapping_entry.ok_or(EINVAL)?,
+        );
+
+        for order in BOTH {
+            let (file, pin) = file_with(&pgmap, order, true)?;
+            let mapping = file.mapping().as_raw();
+            let mut page = core::ptr::null_mut();
+            // SAFETY: The file stays.
+            let cookie = unsafe { lock(mapping, PMD, &mut page) };
+            // DMA ends, and the page is marked afterwards.
+            drop(pin);
+            let (kept, idle) = (pgmap.count(0), pgmap.is_idle(0));
+            // SAFETY: The cookie is that of `lock`.
+            unsafe { unlock(mapping, PMD, cookie) };
+            check_eq!((kept, idle), (1, false));
+            check!(pgmap.is_idle(0) && !is_locked(&file, PMD));
+
+            // Nobody is to be told of a failure of an idle folio.
+            let mut page = core::ptr::null_mut();
+            // SAFETY: The file stays.
+            let cookie = unsafe { lock(mapping, PMD, &mut page) };
+            // SAFETY: The cookie is that of `lock`.
+            unsafe { unlock(mapping, PMD, cookie) };
+            check!(page.is_null() && !is_locked(&file, PMD));
+            check_eq!((cookie, pgmap.active()), (usize::MAX, 0));
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+        }
         Ok(())
     }
 }
