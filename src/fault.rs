@@ -268,7 +268,9 @@ enum Served {
 /// Handles a fault: maps a page of the file, the zero page, or a private copy.
 ///
 /// `pfnp` receives the pfn when `VM_FAULT_NEEDDSYNC` is returned, `iomap_errp` the errno of the
-/// iteration; either may be null. Process context, may sleep. Follows `dax_iomap_fault()`.
+/// iteration of a PTE fault: what makes a PMD fault fall back is no error, and a filesystem that
+/// heard of `ENOSPC` would commit its journal and try again. Either may be null. Process context,
+/// may sleep. Follows `dax_iomap_fault()`.
 ///
 /// # Safety
 ///
@@ -379,7 +381,7 @@ pub(crate) unsafe fn iomap_fault(
             iter.status = unsafe { bindings::rust_fsdax_iomap_iter_advance(&mut iter, len) };
         }
     };
-    if !iomap_errp.is_null() {
+    if order == Order::Pte && !iomap_errp.is_null() {
         // SAFETY: By the requirements of this function.
         unsafe { *iomap_errp = error };
     }

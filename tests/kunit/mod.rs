@@ -47,6 +47,7 @@ pub(crate) mod probe;
 
 mod breaking;
 mod context;
+mod faulting;
 mod fixture;
 mod thread;
 mod unmapping;
@@ -58,6 +59,7 @@ mod dirty;
 mod entries;
 mod evict;
 mod failure;
+mod faults;
 mod folios;
 mod holes;
 mod marks;

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A DAX device, a filesystem that has one extent per file, and page faults that nobody's page
+//! tables have a place for.
+//!
+//! Rules: none, the suites run on it.
+
+use kernel::{
+    error::from_err_ptr,
+    ffi::{
+        c_int,
+        c_long,
+        c_uint,
+        c_ulong,
+        c_void, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+use super::fixture::{
+    FakeFile,
+    TestPgmap,
+    PMD, //
+};
+use crate::{
+    bindings::{
+        self,
+        vm_fault_t, //
+    },
+    entry::Order,
+    fault::{
+        self,
+        Fault, //
+    }, //
+};
+
+/// A block of which nothing can be read, for a pgmap of one slot.
+pub(super) const BAD: usize = PMD - 1;
+
+/// A DAX device over a pgmap.
+struct Device {
+    dax: *mut bindings::dax_device,
+    _pgmap: Arc<TestPgmap>,
+}
+
+struct Operations(bindings::dax_operations);
+
+// SAFETY: The table holds pointers to functions, which are constant.
+unsafe impl Sync for Operations {}
+
+static OPERATIONS: Operations = Operations(bindings::dax_operations {
+    direct_access: Some(direct_access),
+    zero_page_range: Some(zero_page_range),
+    recovery_write: None,
+});
+
+/// # Safety
+///
+/// `dax` is the device of a [`TestPgmap`] that is its private data.
+unsafe extern "C" fn direct_access(
+    dax: *mut bindings::dax_device,
+    pgoff: c_ulong,
+    _pages: c_long,
+    _mode: bindings::dax_access_mode,
+    kaddr: *mut *mut c_void,
+    pfn: *mut c_ulong,
+) -> c_long {
+    // SAFETY: By the requirement of this function.
+    let pgmap = unsafe { &*bindings::dax_get_private(dax).cast::<TestPgmap>() };
+    if pgoff == BAD {
+        return -(bindings::EHWPOISON as c_long);
+    }
+    let found = pgmap.pfn(pgoff);
+    // SAFETY: The arguments of `dax_direct_access()`, which may not be null here.
+    unsafe { *pfn = found };
+    // SAFETY: As above; the memory is mapped by the kernel.
+    unsafe { *kaddr = bindings::rust_fsdax_pfn_to_virt(found) };
+    (pgmap.pages() - pgoff) as c_long
+}
+
+/// # Safety
+///
+/// None, it does nothing.
+unsafe extern "C" fn zero_page_range(_: *mut bindings::dax_device, _: c_ulong, _: usize) -> c_int {
+    -(bindings::EOPNOTSUPP as c_int)
+}
+
+impl Device {
+    fn new(pgmap: &Arc<TestPgmap>) -> Result<Self> {
+        let private = Arc::as_ptr(pgmap).cast_mut().cast();
+        // SAFETY: The table is constant, and the pgmap stays as long as the device.
+        let dax = from_err_ptr(unsafe { bindings::alloc_dax(private, &raw const OPERATIONS.0) })?;
+        Ok(Self {
+            dax,
+            _pgmap: pgmap.clone(),
+        })
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: Allocated in `new`, and used by nobody any more.
+        unsafe { bindings::kill_dax(self.dax) };
+        // SAFETY: As above.
+        unsafe { bindings::put_dax(self.dax) };
+    }
+}
+
+/// What the filesystem says of a file: all of it lies at one place of the device.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extent {
+    /// The block of page offset 0.
+    pub(super) block: usize,
+    /// Whether other files have it too.
+    pub(super) shared: bool,
+    /// With `shared`, where the data of a store has been so far.
+    pub(super) source: Option<usize>,
+    /// An errno to fail with instead.
+    pub(super) error: i32,
+}
+
+/// A file that can be faulted in.
+pub(super) struct Faulted {
+    pub(super) file: Arc<FakeFile>,
+    extent: Extent,
+    asked: Atomic<usize>,
+    device: Device,
+}
+
+// SAFETY: The device may be used by any thread; the rest is constant or atomic.
+unsafe impl Send for Faulted {}
+// SAFETY: As above.
+unsafe impl Sync for Faulted {}
+
+struct Iomap(bindings::iomap_ops);
+
+// SAFETY: The table holds pointers to functions, which are constant.
+unsafe impl Sync for Iomap {}
+
+static IOMAP: Iomap = Iomap(bindings::iomap_ops {
+    iomap_begin: Some(iomap_begin),
+    // SAFETY: All other fields may be 0, as the designated initializers of C have it.
+    ..unsafe { core::mem::zeroed() }
+});
+
+/// # Safety
+///
+/// The private data of `inode` is a [`Faulted`], and `iomap` and `srcmap` are valid.
+unsafe extern "C" fn iomap_begin(
+    inode: *mut bindings::inode,
+    _pos: bindings::loff_t,
+    _length: bindings::loff_t,
+    _flags: c_uint,
+    iomap: *mut bindings::iomap,
+    srcmap: *mut bindings::iomap,
+) -> c_int {
+    // SAFETY: By the requirement of this function.
+    let faulted = unsafe { &*(*inode).i_private.cast::<Faulted>() };
+    let extent = &faulted.extent;
+
+    faulted.asked.fetch_add(1, Relaxed);
+    if extent.error != 0 {
+        return extent.error;
+    }
+    let at = |block: usize| bindings::iomap {
+        addr: (block << bindings::PAGE_SHIFT) as u64,
+        offset: 0,
+        length: 1 << 40,
+        type_: bindings::IOMAP_MAPPED as u16,
+        flags: if extent.shared {
+            bindings::IOMAP_F_SHARED as u16
+        } else {
+            bindings::IOMAP_F_DIRTY as u16
+        },
+        dax_dev: faulted.device.dax,
+        // SAFETY: All other fields may be 0.
+        ..unsafe { core::mem::zeroed() }
+    };
+    // SAFETY: By the requirement of this function.
+    unsafe { iomap.write(at(extent.block)) };
+    if let Some(source) = extent.source {
+        // SAFETY: By the requirement of this function.
+        unsafe { srcmap.write(at(source)) };
+    }
+    0
+}
+
+/// `VM_SYNC` and `VM_SHARED`: a store to a file that is not synced ends before it maps anything.
+const FLAGS: usize = 1 << 23 | 1 << 3;
+
+impl Faulted {
+    pub(super) fn new(pgmap: &Arc<TestPgmap>, extent: Extent) -> Result<Arc<Self>> {
+        let this = Arc::new(
+            Self {
+                file: FakeFile::new(pgmap)?,
+                extent,
+                asked: Atomic::new(0),
+                device: Device::new(pgmap)?,
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The inode is ours.
+        unsafe { (*this.file.inode()).i_private = Arc::as_ptr(&this).cast_mut().cast() };
+        Ok(this)
+    }
+
+    /// How often the filesystem was asked.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Relaxed)
+    }
+
+    /// Handles a fault. Returns its result, and the error that the filesystem gets to see.
+    ///
+    /// A load is never mapped: if all else is well that ends in `VM_FAULT_SIGBUS`, with the entry
+    /// taken back. A store ends in `VM_FAULT_NEEDDSYNC`, with the entry in its place.
+    pub(super) fn fault(
+        &self,
+        index: usize,
+        order: Order,
+        write: bool,
+    ) -> Result<(vm_fault_t, i32)> {
+        let mut pmd = KBox::<bindings::pmd_t>::zeroed(GFP_KERNEL)?;
+        let mut file = KBox::<bindings::file>::zeroed(GFP_KERNEL)?;
+        let mut vma = KBox::<bindings::vm_area_struct>::zeroed(GFP_KERNEL)?;
+        let mut vmf = KBox::<bindings::vm_fault>::zeroed(GFP_KERNEL)?;
+        let (mut pfn, mut error) = (0, 0);
+
+        file.f_mapping = self.file.mapping().as_raw();
+        vma.vm_file = &raw mut *file;
+        vma.__bindgen_anon_2.vm_flags = FLAGS;
+        if order == Order::Pmd {
+            // A page would be outside of the vma, and is not mapped.
+            vma.__bindgen_anon_1.__bindgen_anon_1.vm_end = usize::MAX;
+        }
+        vmf.__bindgen_anon_1 = bindings::vm_fault__bindgen_ty_1 {
+            vma: &raw mut *vma,
+            gfp_mask: bindings::GFP_KERNEL,
+            pgoff: index,
+            address: index << bindings::PAGE_SHIFT,
+            real_address: index << bindings::PAGE_SHIFT,
+        };
+        vmf.pmd = &raw mut *pmd;
+        if write {
+            vmf.flags = bindings::fault_flag_FAULT_FLAG_WRITE;
+        }
+        // SAFETY: The vma has a file, whose mapping stays, and nobody breaks it meanwhile but in
+        // ways that faults cope with.
+        let fault = unsafe { Fault::from_raw(&raw mut *vmf) };
+        let ops = &raw const IOMAP.0;
+        // SAFETY: Both pointers are valid, and the table is constant.
+        let ret = unsafe { fault::iomap_fault(fault, order.get(), &mut pfn, &mut error, ops) };
+        Ok((ret, error))
+    }
+
+    /// [`Self::fault`] until it need not be taken again. Returns its result, and the times it took.
+    pub(super) fn fault_on(&self, index: usize, write: bool) -> Result<(vm_fault_t, usize)> {
+        let mut taken = 0;
+
+        loop {
+            let (ret, _) = self.fault(index, Order::Pte, write)?;
+            taken += 1;
+            if ret != bindings::fault::NOPAGE {
+                return Ok((ret, taken));
+            }
+        }
+    }
+}
