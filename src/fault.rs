@@ -520,6 +520,17 @@ fn serve(
     Served::Done(ret)
 }
 
+/// Bad memory is `EIO` to whoever reads a file, though not to whoever maps it.
+///
+/// Follows `dax_mem2blk_err()`.
+fn mem_to_blk(e: Error) -> Error {
+    if e.to_errno() == -(bindings::EHWPOISON as i32) {
+        EIO
+    } else {
+        e
+    }
+}
+
 /// Fills the page at `kaddr` with what the file has so far where `iter` is, and flushes it.
 ///
 /// The filesystem may make it a part of the file on the medium before anybody calls `fsync()`:
@@ -530,7 +541,9 @@ fn serve(
 fn copy_page(device: &DaxReadGuard, iter: &bindings::iomap_iter, kaddr: *mut c_void) -> Result {
     let source = match u32::from(iter.srcmap.type_) {
         bindings::IOMAP_MAPPED => {
-            let memory = device.direct_access(&iter.srcmap, iter.pos, Order::Pte)?;
+            let memory = device
+                .direct_access(&iter.srcmap, iter.pos, Order::Pte)
+                .map_err(mem_to_blk)?;
             Some(memory.kaddr)
         }
         // A hole: nothing is shared but the right to allocate a copy.

@@ -61,4 +61,26 @@ mod tests {
         check_eq!(full.fault(0, Order::Pte, true)?, (fault::SIGBUS, error));
         Ok(())
     }
+
+    /// A file whose store to page 0, in block 0, makes a copy of block 0 in block 100.
+    fn copying(pgmap: &Arc<TestPgmap>, source: usize) -> Result<Arc<Faulted>> {
+        let extent = Extent {
+            block: 100,
+            shared: true,
+            source: Some(source),
+            ..Extent::default()
+        };
+        let file = Faulted::new(pgmap, extent)?;
+        file.file.share(0, 0, Order::Pte)?;
+        Ok(file)
+    }
+
+    #[test]
+    fn a_copy_of_bad_memory_is_an_io_error() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = copying(&pgmap, BAD)?;
+
+        check_eq!(file.fault(0, Order::Pte, true)?.0, fault::SIGBUS);
+        Ok(())
+    }
 }
