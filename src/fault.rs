@@ -313,6 +313,9 @@ pub(crate) unsafe fn iomap_fault(
         Order::Pmd if vmf.pmd_is_table() => return 0,
         _ => {}
     }
+    if vmf.is_write() && fsdax::is_replaced_later(&locked, WAIT_MS) {
+        return wait_to_replace(locked);
+    }
 
     // SAFETY: All of its fields may be 0, as the designated initializers of C have it.
     let mut iter: bindings::iomap_iter = unsafe { core::mem::zeroed() };
@@ -386,6 +389,7 @@ pub(crate) unsafe fn iomap_fault(
         unsafe { *iomap_errp = error };
     }
     if pinned {
+        fsdax::set_replaced(&locked);
         return wait_to_replace(locked);
     }
     if vmf.is_cow() {
@@ -398,7 +402,10 @@ pub(crate) unsafe fn iomap_fault(
 }
 
 /// For how long a fault sleeps, with the filesystem's lock, until it is taken again.
-const REPLACE_WAIT_MS: u32 = 10;
+///
+/// It is woken when the pins are gone. This is for whoever waits for the locks of the fault, and
+/// hence for us.
+const WAIT_MS: u32 = 100;
 
 /// Gives those a chance who pin the block that a fault is going to replace, and has the fault
 /// taken again.
@@ -411,7 +418,7 @@ fn wait_to_replace(locked: LockedEntry<'_>) -> vm_fault_t {
     let (mapping, index, entry) = (locked.mapping(), locked.index(), locked.entry());
     drop(locked);
 
-    match fsdax::wait_briefly(mapping, index, entry, REPLACE_WAIT_MS) {
+    match fsdax::wait_briefly(mapping, index, entry, WAIT_MS) {
         Ok(()) => fault::NOPAGE,
         // The task is dying. A fault of the kernel would be taken again for ever.
         Err(_) => fault::SIGBUS,

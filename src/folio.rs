@@ -526,7 +526,8 @@ impl Drop for FolioLock {
 /// | null      | n > 0           | 0             | `Shared`: tracked by n entries              |
 ///
 /// While memory failure holds the entry of a folio locked, [`HELD`] is set in `private` too: the
-/// folio keeps `mapping` and `index` until then.
+/// folio keeps `mapping` and `index` until then. [`REPLACED`] is set with [`ZAPPED`] where a store
+/// waits to put a copy in the place of the block.
 ///
 /// `index` and `share` are one word. A zapped entry is not counted in `share`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -561,8 +562,11 @@ impl Association {
 const ZAPPED: usize = 1 << 0;
 /// Flag in `folio->private`: the association may not change, see [`FolioRef::hold`].
 const HELD: usize = 1 << 1;
+/// Flag in `folio->private`: the only entry of the folio was given up, see
+/// [`FolioRef::set_replaced`].
+const REPLACED: usize = 1 << 2;
 /// With [`ZAPPED`], the bits of `folio->private` from here on say when, in jiffies.
-const TIME_SHIFT: u32 = 2;
+const TIME_SHIFT: u32 = 3;
 
 fn jiffies() -> usize {
     // SAFETY: Any context.
@@ -705,6 +709,28 @@ impl FolioRef {
         Some(unsafe { bindings::rust_fsdax_jiffies_to_msecs(age) })
     }
 
+    /// Notes that the block is going to be replaced in the file whose zapped entry at `index` of
+    /// `mapping` is the only one, until any entry tracks the folio again.
+    pub(crate) fn set_replaced(&self, mapping: Mapping<'_>, index: usize) {
+        let lock = FolioLock::new(self.pfn());
+
+        if self.is_owned(mapping, index, &lock) {
+            self.set_private(self.private(&lock) | REPLACED, &lock);
+        }
+    }
+
+    /// How many milliseconds ago the entry at `index` of `mapping` was zapped, if
+    /// [`Self::set_replaced`] was called since and no entry tracked the folio afterwards.
+    pub(crate) fn replaced_ms(&self, mapping: Mapping<'_>, index: usize) -> Option<u32> {
+        let lock = FolioLock::new(self.pfn());
+
+        if self.is_owned(mapping, index, &lock) && self.private(&lock) & REPLACED != 0 {
+            self.zapped_ms(&lock)
+        } else {
+            None
+        }
+    }
+
     /// The number of pins that count as such (`pin_user_pages()`), for messages.
     ///
     /// Those of `get_user_pages()`, of pipes for instance, are plain references.
@@ -723,9 +749,7 @@ impl FolioRef {
     /// i_pages lock and takes it.
     pub(crate) fn hold(&self, mapping: Mapping<'_>, index: usize) -> bool {
         let lock = FolioLock::new(self.pfn());
-        let owned = matches!(self.association(&lock),
-            Association::Owned { mapping: m, index: i, .. }
-                if m == mapping.address() && i == index);
+        let owned = self.is_owned(mapping, index, &lock);
         if owned {
             self.set_private(self.private(&lock) | HELD, &lock);
         }
@@ -754,9 +778,11 @@ impl FolioRef {
 
     /// Whether the folio belongs to the entry at `index` of `mapping` alone.
     pub(crate) fn is_owned_by(&self, mapping: Mapping<'_>, index: usize) -> bool {
-        let lock = FolioLock::new(self.pfn());
+        self.is_owned(mapping, index, &FolioLock::new(self.pfn()))
+    }
 
-        matches!(self.association(&lock),
+    fn is_owned(&self, mapping: Mapping<'_>, index: usize, lock: &FolioLock) -> bool {
+        matches!(self.association(lock),
             Association::Owned { mapping: m, index: i, .. }
                 if m == mapping.address() && i == index)
     }

@@ -818,6 +818,40 @@ pub(crate) fn give_up(locked: &mut LockedEntry<'_>) -> Left {
     left
 }
 
+/// For how many milliseconds in a row a store does not ask the filesystem again whether the block
+/// that it waits to replace is still shared.
+const ASK_AGAIN_MS: u32 = 1000;
+
+/// Notes that a store waits to replace the block of an entry that [`give_up`] left busy.
+pub(crate) fn set_replaced(locked: &LockedEntry<'_>) {
+    if let Some(pgmap) = PgmapRef::dying_or_live(locked.entry().pfn()) {
+        if let State::Active(folio) = pgmap.folio().look() {
+            folio.set_replaced(locked.mapping(), locked.index());
+        }
+    }
+}
+
+/// Whether a store has to wait before the block of this entry may be replaced: it was given up,
+/// and the pins that kept it are still there.
+///
+/// The filesystem need not be asked for a block, and allocate one, just to find that out. That
+/// the block is not shared any more nobody tells us; so the answer is no for `ms` milliseconds of
+/// each second, the time that the wait after a yes lasts at most.
+pub(crate) fn is_replaced_later(locked: &LockedEntry<'_>, ms: u32) -> bool {
+    if locked.entry().kind() != Kind::Zapped {
+        return false;
+    }
+    let Some(pgmap) = PgmapRef::dying_or_live(locked.entry().pfn()) else {
+        return false;
+    };
+    match pgmap.folio().look() {
+        State::Active(folio) => folio
+            .replaced_ms(locked.mapping(), locked.index())
+            .is_some_and(|age| age % ASK_AGAIN_MS >= ms),
+        State::Draining | State::Idle => false,
+    }
+}
+
 /// Sleeps until the folio of the zapped `entry` at `index` is not busy, or `ms` milliseconds
 /// passed.
 ///
