@@ -9,7 +9,7 @@
 //! cannot be leaked or used after unlock. And a shared block is replaced by a copy only when no
 //! pin is left that nobody would wait for afterwards.
 //!
-//! Rules: R7, R9, R14, R17.
+//! Rules: R7, R9, R14, R17, R24.
 
 use core::marker::PhantomData;
 
@@ -46,7 +46,8 @@ use crate::{
         Mapping,
         Mark, //
     },
-    pgmap::PgmapRef, //
+    pgmap::PgmapRef,
+    way, //
 };
 
 /// The `struct vm_fault` of a fault that is being handled.
@@ -261,8 +262,18 @@ enum Served {
     NeedsSync(usize),
     /// The block is to be replaced, and somebody has it pinned.
     Pinned,
+    /// The page at this pfn is part of a large folio that another file tracks.
+    InTheWay(usize),
     /// The entry was in the way and is gone: the fault is to be taken again.
     Retry,
+}
+
+/// Why the fault does not get the folio for an entry.
+enum Refused {
+    /// There is none to be had: this is the result of a PTE fault.
+    Fault(vm_fault_t),
+    /// A page of it is in use as part of a folio of another order.
+    OtherOrder(usize),
 }
 
 /// Handles a fault: maps a page of the file, the zero page, or a private copy.
@@ -328,7 +339,7 @@ pub(crate) unsafe fn iomap_fault(
         Order::Pte => 0,
         Order::Pmd => fault::FALLBACK,
     };
-    let mut pinned = false;
+    let (mut pinned, mut in_the_way) = (false, None);
     let error = loop {
         // Only the first round has nothing to end.
         if iter.iomap.length == 0 && inject::fails(Point::Begin) {
@@ -366,6 +377,10 @@ pub(crate) unsafe fn iomap_fault(
                 pinned = true;
                 continue;
             }
+            Served::InTheWay(pfn) => {
+                in_the_way = Some(pfn);
+                continue;
+            }
             Served::Retry => {
                 ret = fault::NOPAGE;
                 continue;
@@ -391,6 +406,11 @@ pub(crate) unsafe fn iomap_fault(
     if pinned {
         fsdax::set_replaced(&locked);
         return wait_to_replace(locked);
+    }
+    if let Some(pfn) = in_the_way {
+        // Whoever holds the entry of the other file may need ours.
+        drop(locked);
+        return make_way(vmf, pfn);
     }
     if vmf.is_cow() {
         locked.unlock();
@@ -421,6 +441,21 @@ fn wait_to_replace(locked: LockedEntry<'_>) -> vm_fault_t {
     match fsdax::wait_briefly(mapping, index, entry, WAIT_MS) {
         Ok(()) => fault::NOPAGE,
         // The task is dying. A fault of the kernel would be taken again for ever.
+        Err(_) => fault::SIGBUS,
+    }
+}
+
+/// Has another file give the page at `pfn` back that it has as part of a large folio, and the fault
+/// taken again.
+#[cold]
+#[inline(never)]
+fn make_way(vmf: Fault<'_>, pfn: usize) -> vm_fault_t {
+    let made = way::make_way(vmf.mapping(), vmf.index(), pfn, WAIT_MS);
+
+    // Other than a signal: the block belongs to the file, and somebody uses it who is no file.
+    crate::warn::warn_on_once!(made.is_err_and(|e| e == EBUSY || e == ERANGE));
+    match made {
+        Ok(()) => fault::NOPAGE,
         Err(_) => fault::SIGBUS,
     }
 }
@@ -493,10 +528,11 @@ fn serve(
         let device = DaxReadGuard::new();
         device
             .direct_access(iomap, iter.pos, order)
-            .map_err(from_errno)
+            .map_err(|e| Refused::Fault(from_errno(e)))
             .and_then(|memory| {
                 if replace {
-                    copy_page(&device, iter, memory.kaddr).map_err(from_errno)?;
+                    copy_page(&device, iter, memory.kaddr)
+                        .map_err(|e| Refused::Fault(from_errno(e)))?;
                 }
                 // The request takes its pgmap reference before the device may go. What is
                 // replaced by a copy is ours alone.
@@ -506,7 +542,17 @@ fn serve(
     };
     let (fresh, pfn) = match inserted {
         Ok(inserted) => inserted,
-        Err(ret) => return failure(order, ret),
+        Err(Refused::Fault(ret)) => return failure(order, ret),
+        Err(Refused::OtherOrder(_)) if locked.entry().order() != order => {
+            // What is left of a large folio of ours, while another file has pages of it: a page is
+            // enough for us too.
+            let _ = fsdax::give_up(locked);
+            return Served::Retry;
+        }
+        Err(Refused::OtherOrder(pfn)) => match order {
+            Order::Pte => return Served::InTheWay(pfn),
+            Order::Pmd => return Served::Done(fault::FALLBACK),
+        },
     };
     if dirty {
         // The entry was marked before, so that background writeback sees at least one of the two;
@@ -577,7 +623,7 @@ fn insert(
     shared: bool,
     dirty: bool,
     order: Order,
-) -> Result<bool, vm_fault_t> {
+) -> Result<bool, Refused> {
     let pfn = memory.pfn;
     // A PTE fault may find an entry for the PMD around.
     let first = pfn.wrapping_sub(vmf.index_of(order) - locked.index());
@@ -586,14 +632,18 @@ fn insert(
     let live = move || unsafe { PgmapRef::live_of_page(pfn, first, whole) };
 
     fsdax::insert_live(locked, first, shared, dirty, live).map_err(|e| {
-        // A large folio need not be there because small ones are; else nobody may use a block of
-        // this file, and it changes only when its entry is gone.
-        crate::warn::warn_on_once!(match e {
-            InsertError::Dying => false,
-            InsertError::Busy => order == Order::Pte,
-            InsertError::Mismatch | InsertError::Range => true,
-        });
-        fault::SIGBUS
+        // A large folio need not be there because small ones are, nor a small one because a large
+        // one is; else nobody may use a block of this file, and it changes only when its entry is
+        // gone.
+        match e {
+            InsertError::OtherOrder => return Refused::OtherOrder(pfn),
+            InsertError::Busy if whole == Order::Pmd => return Refused::OtherOrder(pfn),
+            InsertError::Dying => {}
+            InsertError::Busy | InsertError::Mismatch | InsertError::Range => {
+                crate::warn::warn_on_once!(true);
+            }
+        }
+        Refused::Fault(fault::SIGBUS)
     })
 }
 

@@ -151,6 +151,15 @@ impl<'p> Folio<'p> {
         unsafe { Atomic::from_ptr(page_field::index(self.as_raw())) }
     }
 
+    /// Whether this page is part of the folio of another page before it. Any context.
+    ///
+    /// As the count and the mark of such a page are not those of the folio, it looks idle.
+    pub(crate) fn is_tail(self) -> bool {
+        // SAFETY: By the type invariant the field is valid. It may change: as READ_ONCE().
+        let head = unsafe { page_field::pgmap(self.as_raw()).read_volatile() };
+        head as usize & 1 != 0
+    }
+
     /// Whether the folio is active or draining, and not foreign: see [`Folio`]. Any context.
     pub(crate) fn is_ours(&self) -> bool {
         self.owner().load(Acquire) as usize == owner_mark()

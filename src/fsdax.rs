@@ -119,6 +119,8 @@ pub(crate) enum InsertError {
     Dying,
     /// A page of the folio is in use elsewhere.
     Busy,
+    /// A page of the folio is in use as part of a folio of another order.
+    OtherOrder,
     /// The entry names another block.
     Mismatch,
     /// The pages are not all part of one range of FS_DAX memory.
@@ -129,7 +131,7 @@ impl From<InsertError> for Error {
     fn from(e: InsertError) -> Self {
         match e {
             InsertError::Dying => ENXIO,
-            InsertError::Busy => EBUSY,
+            InsertError::Busy | InsertError::OtherOrder => EBUSY,
             InsertError::Mismatch => EEXIST,
             InsertError::Range => ERANGE,
         }
@@ -252,6 +254,8 @@ fn join(
         })?;
         match pgmap.folio().look() {
             State::Draining => pgmap.folio().wait_drained(),
+            // Or it is draining, which whoever makes way for us waits for.
+            State::Idle if pgmap.folio().is_tail() => return Err(InsertError::OtherOrder),
             State::Idle => match pgmap::request(pgmap, Some(entry)) {
                 Ok(folio) => return Ok(folio),
                 // Another file requested it first, and can be joined now, unless it has let it go
@@ -266,8 +270,7 @@ fn join(
                     Err(AssociateError::NotShared) => return Err(InsertError::Busy),
                 }
             }
-            // A smaller or larger folio is in use elsewhere.
-            State::Active(_) => return Err(InsertError::Busy),
+            State::Active(_) => return Err(InsertError::OtherOrder),
         }
     }
 }

@@ -52,6 +52,7 @@ mod trace;
 mod wait;
 mod waiters;
 mod warn;
+mod way;
 mod writeback;
 
 #[cfg(RUST_FSDAX_KUNIT)]

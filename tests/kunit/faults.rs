@@ -45,6 +45,107 @@ mod tests {
         }, //
     };
 
+    /// A file that has all blocks of the memory, as others have too.
+    fn clone_of_all(pgmap: &Arc<TestPgmap>) -> Result<Arc<Faulted>> {
+        let extent = Extent {
+            shared: true,
+            ..Extent::default()
+        };
+        Faulted::new(pgmap, extent)
+    }
+
+    #[test]
+    fn r24_a_large_folio_makes_way_for_a_page_that_became_shared() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let events = Events::start()?;
+
+        for index in [0, 7, 511] {
+            let source = FakeFile::new(&pgmap)?;
+            let clone = clone_of_all(&pgmap)?;
+            source.insert(0, 0, Order::Pmd)?;
+            source.mark(0, Mark::Dirty)?;
+            check_eq!(clone.fault(index, Order::Pte, false)?, (fault::NOPAGE, 0));
+            check!(source.mapping().is_empty());
+            check!(clone.file.mapping().is_empty());
+            check_eq!(events.take(Event::Writeback), 1);
+            check_eq!(events.take(Event::Insert), 1);
+            check_eq!((pgmap.is_idle(0), pgmap.active()), (true, 0));
+            // It gets it now, and cannot be mapped.
+            check_eq!(clone.fault(index, Order::Pte, false)?, (fault::SIGBUS, 0));
+            check_eq!(events.take(Event::Insert), 1);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r24_a_large_folio_that_is_pinned_is_waited_for() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let source = FakeFile::new(&pgmap)?;
+        let clone = clone_of_all(&pgmap)?;
+
+        source.insert(0, 0, Order::Pmd)?;
+        let pin = pgmap.pin(0)?;
+        let waiting = clone.clone();
+        let thread = Thread::spawn(move || waiting.fault_on(7, false))?;
+        wait_until(|| thread.sleeps_killably())?;
+        check_eq!(source.kind(0), Some(Kind::Zapped));
+        check!(clone.file.mapping().is_empty());
+        // Whoever uses the source goes on, and does not have the fault do so.
+        source.insert(0, 0, Order::Pmd)?;
+        check!(thread.goes_on());
+        drop(pin);
+        let (ret, taken) = thread.join()??;
+        check_eq!(ret, fault::SIGBUS);
+        check!(taken <= 5);
+        check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn r24_a_fatal_signal_ends_the_wait_for_a_large_folio() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let source = FakeFile::new(&pgmap)?;
+        let clone = clone_of_all(&pgmap)?;
+
+        source.insert(0, 0, Order::Pmd)?;
+        let pin = pgmap.pin(0)?;
+        let waiting = clone.clone();
+        let thread = Thread::spawn(move || waiting.fault_on(7, false))?;
+        wait_until(|| thread.sleeps_killably())?;
+        thread.interrupt();
+        check!(thread.goes_on());
+        wait_until(|| thread.sleeps_killably())?;
+        thread.kill();
+        check_eq!(thread.join()??.0, fault::SIGBUS);
+        check_eq!(source.break_now(Range::ALL), Err(ERESTARTSYS));
+        drop(pin);
+        check_eq!(source.break_now(Range::ALL), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn r24_what_is_left_of_a_large_folio_does_not_forbid_its_pages() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let events = Events::start()?;
+
+        // The page that the other file tracks is the head of the large folio, or is not.
+        for other in [0, 7] {
+            let source = clone_of_all(&pgmap)?;
+            let clone = FakeFile::new(&pgmap)?;
+            source.file.insert(0, 0, Order::Pmd)?;
+            check_eq!(fsdax::busy_pfn(source.file.mapping(), Range::ALL), None);
+            check_eq!(source.file.kind(0), Some(Kind::Zapped));
+            clone.share(other, other, Order::Pte)?;
+            events.take(Event::Insert);
+            check_eq!(source.fault(9, Order::Pte, false)?, (fault::NOPAGE, 0));
+            check!(source.file.mapping().is_empty());
+            source.fault(9, Order::Pte, false)?;
+            check_eq!(events.take(Event::Insert), 1);
+            check_eq!(clone.kind(other), Some(Kind::Tracked));
+        }
+        Ok(())
+    }
+
     #[test]
     fn a_pmd_fault_does_not_tell_why_it_falls_back() -> Result {
         let pgmap = TestPgmap::new()?;

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making way for a page that is in use as part of a large folio.
+//!
+//! A filesystem that makes blocks shared lets faults of the source in while it is at work. One of
+//! them may make a large folio of an extent of which a page is shared a moment later, and whoever
+//! gets that page then finds it in use. fs/dax.c has no counterpart: there the page is initialized
+//! once more, as if it were free.
+//!
+//! The entry of the other file goes. It names nothing that its file does not know: what is dirty
+//! is written back, and the next fault of that file asks the filesystem for the block again, and
+//! hears that it is shared now.
+//!
+//! Rules: R7, R17, R24.
+
+use kernel::{
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    entry::Order,
+    folio::{
+        Association,
+        Folio,
+        FolioLock,
+        FolioRef,
+        State, //
+    },
+    fsdax::{
+        self,
+        Left, //
+    },
+    mapping::Mapping,
+    memory_failure,
+    pgmap::PgmapRef,
+    wait,
+    waiters::{
+        self,
+        What, //
+    }, //
+};
+
+/// Has the page at `pfn`, for `index` of `mapping`, given back by the large folio around it, if there
+/// is one.
+///
+/// The entry that tracks the folio is written back, unmapped and removed. If pins keep the folio
+/// nevertheless, this sleeps until they are gone or `ms` milliseconds passed. In any case it
+/// depends on the next fault how it goes on.
+///
+/// The caller holds no entry lock: this takes that of the other file. It may hold the filesystem's
+/// lock of its own file, for which no holder of an entry lock waits. Process context, may sleep.
+///
+/// # Errors
+///
+/// - `ERESTARTSYS`: a fatal signal was pending when the wait began.
+/// - `EBUSY`: the folio belongs to no file, or not to this module.
+/// - `ERANGE`: there can be no large folio around the page.
+pub(crate) fn make_way(mapping: Mapping<'_>, index: usize, pfn: usize, ms: u32) -> Result {
+    let head = Order::Pmd.align(pfn);
+    let pgmap = match PgmapRef::live(head, Order::Pmd) {
+        // The fault finds out.
+        Err(e) if e == ENXIO => return Ok(()),
+        found => found?,
+    };
+    let folio = pgmap.folio();
+    let association = match folio.look() {
+        State::Active(large) if large.order() == Order::Pmd.get() => {
+            large.association(&FolioLock::new(head))
+        }
+        _ => return wait_gone(folio, head, pfn),
+    };
+
+    match association {
+        // Requested by another module, for no file.
+        Association::None => return Err(EBUSY),
+        // All these files track it, and which they are is not known. None does so for long where
+        // blocks become shared, since their next faults find that they are.
+        Association::Shared(_) => {}
+        Association::Owned { .. } => {
+            // SAFETY: `pgmap` keeps the memmap.
+            let found = unsafe { memory_failure::lock_entry_of(folio, FolioRef::is_owned_by) };
+            let Some((mut locked, reference)) = found else {
+                return Ok(());
+            };
+            // The entry is locked, so that it keeps its own one.
+            drop(reference);
+            if fsdax::give_up(&mut locked) == Left::Idle {
+                return Ok(());
+            }
+        }
+    }
+    waiters::during(What::Fault, Some(mapping), index, head, || {
+        wait_idle(folio, ms)
+    })
+}
+
+/// [`make_way`] where no large folio is active: it is gone, or on its way.
+fn wait_gone(folio: Folio<'_>, head: usize, pfn: usize) -> Result {
+    folio.wait_drained();
+    // Requests are kept out, so that a tail whose head is not ours belongs to somebody else.
+    let _lock = FolioLock::new(head);
+    // SAFETY: A large folio around `pfn` fits into the memmap that the caller has.
+    let page = unsafe { folio.page(pfn - head) };
+    if page.is_tail() && !folio.is_ours() {
+        return Err(EBUSY);
+    }
+    Ok(())
+}
+
+/// Sleeps until `folio` is idle or `ms` milliseconds passed.
+///
+/// That its entry is revived meanwhile wakes us, but is no reason to unmap it again at once: a task
+/// that touches the page over and over would have us do so over and over.
+fn wait_idle(folio: Folio<'_>, ms: u32) -> Result {
+    let begun = Instant::<Monotonic>::now();
+
+    wait::on(folio.wait_address(), |wait| loop {
+        wait.prepare(wait::Task::Killable)?;
+        if matches!(folio.look(), State::Idle) {
+            return Ok(());
+        }
+        let passed = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
+        if passed >= ms || wait::sleep_ms(ms - passed) {
+            return Ok(());
+        }
+    })
+}
