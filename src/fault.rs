@@ -497,8 +497,7 @@ fn serve(
     if !write && is_hole {
         return Served::Done(load_hole(vmf, order, locked));
     }
-    let shared =
-        u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0 || locked.mapping().shares_blocks();
+    let shared = u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0;
     let replace = shared && write;
     if kind != bindings::IOMAP_MAPPED && !replace {
         crate::warn::warn_on_once!(true);

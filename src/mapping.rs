@@ -141,15 +141,6 @@ impl<'a> Mapping<'a> {
         self.0.as_ptr()
     }
 
-    /// Whether the filesystem maps one block into several files without telling.
-    ///
-    /// That is erofs, whose chunks may be deduplicated; it never frees a block.
-    pub(crate) fn shares_blocks(self) -> bool {
-        // SAFETY: By the type invariant; the superblock outlives its inodes.
-        let magic = unsafe { (*self.superblock()).s_magic };
-        magic == bindings::EROFS_SUPER_MAGIC_V1 as usize
-    }
-
     /// Its address, as an identity.
     pub(crate) fn address(self) -> usize {
         self.as_raw() as usize

@@ -163,6 +163,20 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn a_superblock_does_not_share_blocks_because_of_what_it_is() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = Faulted::new(&pgmap, Extent::default())?;
+
+        // SAFETY: The superblock is that of the test.
+        unsafe {
+            (*file.file.mapping().superblock()).s_magic = bindings::EROFS_SUPER_MAGIC_V1 as usize
+        };
+        check_eq!(file.fault(5, Order::Pmd, true)?, (fault::NEEDDSYNC, 0));
+        check_eq!(file.file.kind(0), Some(Kind::Tracked));
+        Ok(())
+    }
+
     /// A file whose store to page 0, in block 0, makes a copy of block 0 in block 100.
     fn copying(pgmap: &Arc<TestPgmap>, source: usize) -> Result<Arc<Faulted>> {
         let extent = Extent {
