@@ -2,7 +2,8 @@
 
 //! The entry lock of memory failure.
 //!
-//! Counterpart of `dax_lock_folio()`, `dax_lock_mapping_entry()` and what undoes them of `fs/dax.c`.
+//! Counterpart of `dax_lock_folio()`, `dax_lock_mapping_entry()` and what undoes them of
+//! `fs/dax.c`.
 //!
 //! Rules: R13.
 
@@ -134,8 +135,8 @@ pub(crate) unsafe fn unlock_folio(folio: *mut bindings::folio, cookie: bindings:
 /// The flag of a poisoned page is set under the lock, and the free path changes flags of the same
 /// word with no atomic operations.
 ///
-/// Returns the pfn at `index` and a cookie. `None` if there is no entry with a folio that is in use,
-/// so that there is nobody to be told of a failure. Process context, may sleep.
+/// Returns the pfn at `index` and a cookie. `None` if there is no entry with a folio that is in
+/// use, so that there is nobody to be told of a failure. Process context, may sleep.
 pub(crate) fn lock_mapping_entry(
     mapping: Mapping<'_>,
     index: usize,

@@ -44,8 +44,8 @@ use crate::{
     }, //
 };
 
-/// Has the page at `pfn`, for `index` of `mapping`, given back by the large folio around it, if there
-/// is one.
+/// Has the page at `pfn`, which a fault at `index` of `mapping` needs, given back by the large
+/// folio around it, if there is one.
 ///
 /// The entry that tracks the folio is written back, unmapped and removed. If pins keep the folio
 /// nevertheless, this sleeps until they are gone or `ms` milliseconds passed. In any case it

@@ -42,7 +42,8 @@ mod tests {
         mapping::{
             Mark,
             Range, //
-        }, //
+        },
+        way, //
     };
 
     /// A file that has all blocks of the memory, as others have too.
@@ -59,7 +60,7 @@ mod tests {
         let pgmap = TestPgmap::new()?;
         let events = Events::start()?;
 
-        for index in [0, 7, 511] {
+        for index in [0, 7, 510] {
             let source = FakeFile::new(&pgmap)?;
             let clone = clone_of_all(&pgmap)?;
             source.insert(0, 0, Order::Pmd)?;
@@ -143,6 +144,34 @@ mod tests {
             check_eq!(events.take(Event::Insert), 1);
             check_eq!(clone.kind(other), Some(Kind::Tracked));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn r24_what_no_file_tracks_alone_does_not_make_way() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (file, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
+        let make_way = |offset| way::make_way(file.mapping(), 0, pgmap.pfn(offset), 5);
+
+        // There is nothing, or a page.
+        check_eq!((make_way(0), make_way(7)), (Ok(()), Ok(())));
+        file.insert(0, 0, Order::Pte)?;
+        check_eq!((make_way(0), make_way(7)), (Ok(()), Ok(())));
+        check_eq!(file.kind(0), Some(Kind::Tracked));
+        check_eq!(file.break_now(Range::ALL), Ok(()));
+        // A large folio that some module has requested.
+        let folio = pgmap.request(0, Order::PMD_ORDER)?;
+        check_eq!((make_way(0), make_way(7)), (Err(EBUSY), Err(EBUSY)));
+        drop(folio);
+        // One that several files track.
+        file.share(0, 0, Order::Pmd)?;
+        other.share(0, 0, Order::Pmd)?;
+        check_eq!(make_way(7), Ok(()));
+        check_eq!(pgmap.count(0), 2);
+        check_eq!(other.break_now(Range::ALL), Ok(()));
+        check_eq!(make_way(7), Ok(()));
+        // It is that of one file now, as far as the folio knows only by its count.
+        check_eq!(file.kind(0), Some(Kind::Tracked));
         Ok(())
     }
 
