@@ -184,7 +184,8 @@ class Guest:
                 "-no-reboot", "-machine", f"pc,nvdimm={'on' if self.nvdimm else 'off'}",
                 "-m", f"{memory}M" + (f",slots=4,maxmem={self.mem + 4 * _NVDIMM_MIB}M"
                                         if self.nvdimm else ""),
-                "-smp", str(1 if self.icount else self.smp),
+                # The CPUs of a socket are on one node.
+                "-smp", str(1 if self.icount else self.smp) + (",sockets=2" if self.numa else ""),
                 "-chardev", f"file,id=console,path=/guest/log/{console.name}",
                 "-serial", "chardev:console",
                 "-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output",
