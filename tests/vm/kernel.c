@@ -56,7 +56,7 @@ bool read_text(const char *path, char *buf, size_t size)
 	return n > 0;
 }
 
-static void set_text(const char *path, const char *text)
+void set_text(const char *path, const char *text)
 {
 	check(write_text(path, text), "write '%s' to %s: %m", text, path);
 }

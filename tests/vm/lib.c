@@ -65,6 +65,19 @@ void fail_at(const char *file, int line, const char *fmt, ...)
 	_exit(1);
 }
 
+void skip(const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("# skipped: ");
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+	fflush(stdout);
+	_exit(SKIPPED);
+}
+
 void fill_page(void *page, uint64_t stamp)
 {
 	uint64_t *w = page;

@@ -74,13 +74,17 @@ extern const struct group data_group, holes_group, dirty_group, layout_group,
 	huge_group, reflink_group,
 	poison_group,
 	unwritten_group, stress2_group, stack_group, erofs_group, powerfail_group,
-	powerfail_removal_group, inject_group, injected_group;
+	powerfail_removal_group, inject_group, injected_group, options_group;
 
 /* Failure: print a diagnostic, drop all pins and leave the process. */
 __attribute__((noreturn, format(printf, 3, 4)))
 void fail_at(const char *file, int line, const char *fmt, ...);
 #define fail(...)	fail_at(__FILE__, __LINE__, __VA_ARGS__)
 #define check(cond, ...) do { if (!(cond)) fail(__VA_ARGS__); } while (0)
+/* The case cannot run here: say why and leave the process. */
+#define SKIPPED	77
+__attribute__((noreturn, format(printf, 1, 2)))
+void skip(const char *fmt, ...);
 /* For system calls that must succeed: evaluates to their result. */
 #define must(call) ({ \
 	__typeof__(call) _r = (call); \
@@ -210,6 +214,7 @@ bool kmsg_has(int fd, ...);
 
 /* Small files of procfs and sysfs. */
 bool write_text(const char *path, const char *text);
+void set_text(const char *path, const char *text);	/* must succeed */
 bool read_text(const char *path, char *buf, size_t size);
 
 /* Provider and mounts. */

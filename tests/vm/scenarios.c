@@ -29,7 +29,7 @@ static const struct group *const groups[] = {
 	&huge_group, &reflink_group, &unwritten_group, &stress2_group,
 	&module_group, &stock_group, &leaks_group, &removal_group, &observe_group, &tools_group,
 	&stack_group, &moves_group, &erofs_group, &powerfail_group, &powerfail_removal_group,
-	&inject_group, &injected_group,
+	&inject_group, &injected_group, &options_group,
 	/* Bad pages stay bad, so nothing else runs on the mount after it. */
 	&poison_group,
 };
@@ -140,14 +140,20 @@ static void give_up(int sig)
 	fail("gives up");
 }
 
-static void print_name(const struct test *t, const struct env *e)
+static void print_name(const struct test *t, const struct env *e, const char *directive)
 {
-	printf("%s (%s%s%s)\n", t->name, e->label, opt.fs[1] ? ", " : "", opt.fs[1] ? e->fs : "");
+	printf("%s (%s%s%s)%s\n", t->name, e->label, opt.fs[1] ? ", " : "",
+	       opt.fs[1] ? e->fs : "", directive);
+}
+
+static void list_name(const struct test *t, const struct env *e)
+{
+	print_name(t, e, "");
 }
 
 static void run_test(const struct test *t, const struct env *e)
 {
-	bool hung, gone;
+	bool hung, gone, skipped;
 	int status;
 	pid_t pid;
 
@@ -174,15 +180,15 @@ static void run_test(const struct test *t, const struct env *e)
 	kill(-pid, SIGKILL);
 	if (!gone && wait_limited(pid, 20) == -1) {
 		printf("not ok %d - ", ++number);
-		print_name(t, e);
+		print_name(t, e, "");
 		bail_out("a case hangs and cannot be killed");
 	}
 	if (status > 0 && WIFSIGNALED(status))
 		printf("# killed by signal %d\n", WTERMSIG(status));
-	if (status)
-		failed++;
-	printf("%sok %d - ", status ? "not " : "", ++number);
-	print_name(t, e);
+	skipped = !hung && WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED;
+	failed += status && !skipped;
+	printf("%sok %d - ", status && !skipped ? "not " : "", ++number);
+	print_name(t, e, skipped ? " # SKIP" : "");
 	empty_dir(e->dir);
 }
 
@@ -374,8 +380,8 @@ int main(int argc, char **argv)
 	}
 	if (opt.list) {
 		for (struct plan *p = plan; p < plan + plans; p++) {
-			each_test(p->envs, p->n, false, print_name);
-			each_test(p->envs, unmounted, true, print_name);
+			each_test(p->envs, p->n, false, list_name);
+			each_test(p->envs, unmounted, true, list_name);
 		}
 		return 0;
 	}
