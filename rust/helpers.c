@@ -7,6 +7,7 @@
 #include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/memcontrol.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
 #include <linux/ratelimit.h>
@@ -338,11 +339,6 @@ bool rust_fsdax_mapping_empty(struct address_space *mapping)
 	return mapping_empty(mapping);
 }
 
-void rust_fsdax_lock_umount(struct super_block *sb)
-{
-	down_read(&sb->s_umount);
-}
-
 void rust_fsdax_unlock_umount(struct super_block *sb)
 {
 	up_read(&sb->s_umount);
@@ -582,4 +578,33 @@ void rust_fsdax_debugfs_create_file(const char *name, struct dentry *parent,
 void rust_fsdax_debugfs_remove(struct dentry *dentry)
 {
 	debugfs_remove(dentry);
+}
+
+bool rust_fsdax_trylock_umount(struct super_block *sb)
+{
+	return down_read_trylock(&sb->s_umount);
+}
+
+bool rust_fsdax_sb_active(struct super_block *sb)
+{
+	return sb->s_flags & SB_ACTIVE;
+}
+
+/*
+ * All references, those of the pages included. Negative as long as some are
+ * counted per CPU, which ends soon after the pgmap was killed.
+ */
+long rust_fsdax_pgmap_count(struct dev_pagemap *pgmap)
+{
+	return atomic_long_read(&pgmap->ref.data->count);
+}
+
+bool rust_fsdax_module_get(void)
+{
+	return try_module_get(THIS_MODULE);
+}
+
+void rust_fsdax_module_put(void)
+{
+	module_put(THIS_MODULE);
 }

@@ -55,7 +55,6 @@ struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn);
 /* files */
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
 bool rust_fsdax_mapping_empty(struct address_space *mapping);
-void rust_fsdax_lock_umount(struct super_block *sb);
 void rust_fsdax_unlock_umount(struct super_block *sb);
 void rust_fsdax_lock_inodes(struct super_block *sb);
 void rust_fsdax_unlock_inodes(struct super_block *sb);
@@ -135,5 +134,19 @@ struct dentry *rust_fsdax_debugfs_create_dir(const char *name);
 void rust_fsdax_debugfs_create_file(const char *name, struct dentry *parent,
 				    const struct file_operations *fops);
 void rust_fsdax_debugfs_remove(struct dentry *dentry);
+
+/* superblocks */
+bool rust_fsdax_trylock_umount(struct super_block *sb);
+bool rust_fsdax_sb_active(struct super_block *sb);
+
+/* csrc/iput.c */
+int rust_fsdax_iput_init(void);
+void rust_fsdax_iput_exit(void);
+void rust_fsdax_iput_mounted(struct inode *inode);
+
+/* references to a dying pgmap, and to the module */
+long rust_fsdax_pgmap_count(struct dev_pagemap *pgmap);
+bool rust_fsdax_module_get(void);
+void rust_fsdax_module_put(void);
 
 #endif /* RUST_FSDAX_HELPERS_H */

@@ -52,11 +52,11 @@ use crate::{
         BATCH, //
     },
     pgmap::PgmapRef,
-    removal,
     scan::{
         Scan,
         Which, //
     },
+    superblock,
     waiters::{
         self,
         Waiter, //
@@ -288,7 +288,7 @@ impl Contents for Mounts {
             out.seq,
             "dev s_id fs provider tracked.0 zapped.0 busy.0 shared.0 tracked.9 zapped.9 busy.9 shared.9\n"
         );
-        for bound in removal::superblocks()? {
+        for bound in superblock::all()? {
             let Some(mut scan) = Scan::new(bound.clone(), Which::All) else {
                 continue;
             };
@@ -436,7 +436,7 @@ impl Contents for Busy {
             out.seq,
             "dev ino index pfn order refcount mapcount pins age_ms waiter_pid\n"
         );
-        for bound in removal::superblocks()? {
+        for bound in superblock::all()? {
             let Some(mut scan) = Scan::new(bound, Which::Marked(Mark::Busy)) else {
                 continue;
             };

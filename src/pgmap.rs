@@ -35,7 +35,8 @@ use crate::{
     },
     mapping::Mapping,
     removal,
-    trace, //
+    trace,
+    wait, //
 };
 
 /// A `struct dev_pagemap` that cannot go away while it is borrowed.
@@ -123,9 +124,36 @@ impl Pgmap {
         Err(ERANGE)
     }
 
-    /// All its pfns that can be part of a folio.
-    pub(crate) fn pfns(&self) -> impl Iterator<Item = usize> + '_ {
-        self.ranges().flatten()
+    /// The lowest pfn of its first range that can be part of a folio.
+    pub(crate) fn first_pfn(&self) -> usize {
+        self.ranges().next().map_or(0, |pfns| pfns.start)
+    }
+
+    /// The highest pfn of its last range.
+    pub(crate) fn last_pfn(&self) -> usize {
+        self.ranges()
+            .last()
+            .map_or(0, |pfns| pfns.end.saturating_sub(1))
+    }
+
+    /// How many references to a dying pgmap there are beyond those of its pages: active folios, and
+    /// whoever looks at one.
+    ///
+    /// `None` for a live one, and for a moment after it was killed. Any context.
+    pub(crate) fn held(&self) -> Option<usize> {
+        // SAFETY: By the type invariant the pgmap is valid.
+        let count = unsafe { bindings::rust_fsdax_pgmap_count(self.as_raw()) };
+        // SAFETY: As above; this is constant.
+        let shift = unsafe { (*self.as_raw()).vmemmap_shift };
+        // As `memremap_pages()` counts them.
+        let pages: usize = self.ranges().map(|pfns| pfns.len() >> shift).sum();
+
+        usize::try_from(count).ok()?.checked_sub(pages)
+    }
+
+    /// Address to sleep on until a folio of another module is let go.
+    pub(crate) fn wait_address(&self) -> wait::Address {
+        wait::Address::of(self.as_raw())
     }
 
     /// Whether `pfn` is one of them.
@@ -133,10 +161,12 @@ impl Pgmap {
         self.ranges().any(|pfns| pfns.contains(&pfn))
     }
 
-    /// The folio at `pfn`, which is one of [`Self::pfns`].
+    /// The folio at `pfn`, which the pgmap [has](Self::has).
     ///
     /// The memmap stays while the pgmap does: `memunmap_pages()` frees it last.
     pub(crate) fn folio_at(&self, pfn: usize) -> Folio<'_> {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::look();
         // SAFETY: `pfn` is in the pgmap.
         let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
         // SAFETY: By the type invariant the memmap stays while `self` is borrowed.
@@ -330,7 +360,10 @@ pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<
 /// As [`folio::free`].
 unsafe extern "C" fn folio_free(folio: *mut bindings::folio, pgmap: *mut bindings::dev_pagemap) {
     // SAFETY: By the requirements of this function.
-    unsafe { folio::free(folio.cast(), pgmap) }
+    unsafe { folio::free(folio.cast(), pgmap) };
+    // A removal waits for the count. The pgmap may be gone, and is only compared; that the count was
+    // put is a full barrier while the pgmap is dying.
+    wait::Address::of(pgmap).wake();
 }
 
 /// Lets go of all folios of a pgmap that is being unmapped: `fsdax_folio_ops.pgmap_dying`.

@@ -45,7 +45,7 @@ use crate::{
         self,
         Pgmap, //
     },
-    removal,
+    superblock,
     writeback, //
 };
 
@@ -88,14 +88,14 @@ unsafe extern "C" fn bind(sb: *mut bindings::super_block) -> bool {
         return false;
     }
     // SAFETY: `dax_unbind_provider()` is called before the superblock goes away.
-    unsafe { removal::bind(sb) }.is_ok()
+    unsafe { superblock::bind(sb) }.is_ok()
 }
 
 /// # Safety
 ///
 /// Called through [`OPS`], with the superblock that `dax_unbind_provider()` got.
 unsafe extern "C" fn unbind(sb: *mut bindings::super_block) {
-    removal::unbind(sb)
+    superblock::unbind(sb)
 }
 
 /// # Safety

@@ -13,28 +13,36 @@
 //! 2. GUP-fast may have read a page table entry and not taken its reference yet. It does so with
 //!    irqs off, so that a grace period is enough.
 //! 3. Only pins are left. They are waited for, since each holds the pgmap through its folio, and
-//!    the log says which they are if that takes long.
+//!    the log says which they are if that takes long: entries lead to the folios, and what is
+//!    active without an entry is seen in the count of the pgmap. No `struct page` is read but
+//!    those that an entry names.
+//!
+//! A superblock whose `s_umount` is taken is not waited for but tried again, for as long as the
+//! pgmap has references: what takes it may be an umount that waits for a pin of another device.
+//! If it is one, its evictions let go of all entries, and the count says so.
 //!
 //! Zapped entries stay in the files until the next break or the eviction, which find that no
 //! reference to the pgmap is left and do not look at its memmap.
 //!
-//! Rules: R14, R15.
+//! Rules: R14, R15, R22.
 
-use core::ptr::NonNull;
+use core::cmp::min;
 
 use kernel::{
-    container_of,
     prelude::*,
-    ptr::project,
-    sync::{
-        Arc,
-        Mutex, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     },
-    time::Instant, //
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use crate::{
     bindings,
+    entry::Kind,
     folio::{
         Association,
         FolioLock,
@@ -44,9 +52,19 @@ use crate::{
     fsdax,
     mapping::{
         Mapping,
+        Mark,
         BATCH, //
     },
     pgmap::Pgmap,
+    scan::{
+        Scan,
+        Which, //
+    },
+    superblock::{
+        self,
+        NoWalk,
+        Walk, //
+    },
     trace,
     wait,
     waiters::{
@@ -55,287 +73,238 @@ use crate::{
     }, //
 };
 
-/// A superblock that is bound.
-///
-/// # Invariants
-///
-/// The pointer is not null and valid as long as it is `Some`, which the mutex protects.
-#[pin_data]
-pub(crate) struct Bound {
-    #[pin]
-    sb: Mutex<Option<NonNull<bindings::super_block>>>,
-    /// As an identity.
-    address: usize,
-}
+/// The number of the last removal.
+static LAST: Atomic<u64> = Atomic::new(0);
 
-// SAFETY: The pointer is only used under the mutex, and a superblock belongs to no thread.
-unsafe impl Send for Bound {}
-// SAFETY: As above.
-unsafe impl Sync for Bound {}
+/// A superblock that could not be searched is tried again after at most this long.
+const RETRY_MS: u32 = 100;
+/// References that are not waited for by name are looked for after at most this long.
+const LOOK_MS: u32 = 100;
+/// After so long the log says what is waited for; then after twice as long, and so on.
+const SAY_AFTER_MS: u32 = 10_000;
 
-impl Bound {
-    /// Calls `f` with the superblock, which stays meanwhile. `None` if it was unbound. May sleep.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(NonNull<bindings::super_block>) -> R) -> Option<R> {
-        let sb = self.sb.lock();
-        (*sb).map(f)
-    }
-}
-
-kernel::sync::global_lock! {
-    // SAFETY: `init` is called by `init()` before any superblock can be bound.
-    unsafe(uninit) static BOUND: Mutex<KVec<Arc<Bound>>> = KVec::new();
-}
-
-/// Prepares the list of superblocks.
-///
-/// # Safety
-///
-/// Called once, before anything else of this file is used.
-pub(crate) unsafe fn init() {
-    // SAFETY: By the requirement of this function.
-    unsafe { BOUND.init() }
-}
-
-/// Adds a superblock that is about to be bound. `ENOMEM` if there is no memory. May sleep.
-///
-/// # Safety
-///
-/// `sb` is valid until [`unbind`] is called with it.
-pub(crate) unsafe fn bind(sb: *mut bindings::super_block) -> Result {
-    let address = sb as usize;
-    let bound = Arc::pin_init(
-        // INVARIANT: By the requirement of this function.
-        pin_init!(Bound {
-            sb <- kernel::new_mutex!(NonNull::new(sb)),
-            address,
-        }),
-        GFP_KERNEL,
-    )?;
-    BOUND.lock().push(bound, GFP_KERNEL)?;
-    Ok(())
-}
-
-/// Removes a superblock that has no inodes any more. May sleep.
-pub(crate) fn unbind(sb: *mut bindings::super_block) {
-    let mut list = BOUND.lock();
-    let Some(i) = list.iter().position(|bound| bound.address == sb as usize) else {
-        return;
-    };
-    let removed = list.remove(i);
-    if list.is_empty() {
-        // The module may be unloaded now, and would leave the memory of the list behind.
-        *list = KVec::new();
-    }
-    drop(list);
-    if let Ok(bound) = removed {
-        // A removal that is at work on the superblock is waited for.
-        *bound.sb.lock() = None;
-    }
-}
-
-/// All superblocks that are bound now. May sleep.
-pub(crate) fn superblocks() -> Result<KVec<Arc<Bound>>> {
-    let list = BOUND.lock();
-    let mut all = KVec::with_capacity(list.len(), GFP_KERNEL)?;
-    for bound in list.iter() {
-        all.push(bound.clone(), GFP_KERNEL)?;
-    }
-    Ok(all)
-}
-
-/// Calls `f` for each bound superblock, which stays meanwhile.
-fn for_each_superblock(mut f: impl FnMut(NonNull<bindings::super_block>)) {
-    let count = BOUND.lock().len();
-
-    // From the end, so that none is left out when one goes away. The list is not locked while `f`
-    // runs: mounting must not wait for that.
-    for i in (0..count).rev() {
-        let bound = BOUND.lock().get(i).cloned();
-        // One that was unbound meanwhile has no inodes.
-        let _ = bound.and_then(|bound| bound.with(&mut f));
-    }
-}
-
-/// `s_umount`, taken for reading: nobody evicts all inodes of the superblock meanwhile, and finds
-/// one that we hold.
-struct Mounted(NonNull<bindings::super_block>);
-
-impl Mounted {
-    /// Waits for an umount that is under way, which lets go of all entries itself. May sleep.
-    ///
-    /// # Safety
-    ///
-    /// `sb` stays until the guard is dropped.
-    unsafe fn lock(sb: NonNull<bindings::super_block>) -> Self {
-        // SAFETY: By the requirement of this function.
-        unsafe { bindings::rust_fsdax_lock_umount(sb.as_ptr()) };
-        Self(sb)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // SAFETY: Locked in `lock`.
-        unsafe { bindings::rust_fsdax_unlock_umount(self.0.as_ptr()) }
-    }
-}
-
-/// The list of inodes of a superblock, locked.
-pub(crate) struct Inodes(NonNull<bindings::super_block>);
-
-impl Inodes {
-    /// # Safety
-    ///
-    /// `sb` stays until the guard is dropped.
-    pub(crate) unsafe fn lock(sb: NonNull<bindings::super_block>) -> Self {
-        // SAFETY: By the requirement of this function.
-        unsafe { bindings::rust_fsdax_lock_inodes(sb.as_ptr()) };
-        Self(sb)
-    }
-
-    /// The inode behind `inode`, or the first one.
-    pub(crate) fn next(
-        &self,
-        inode: Option<NonNull<bindings::inode>>,
-    ) -> Option<NonNull<bindings::inode>> {
-        let head = project!(mut self.0.as_ptr(), .s_inodes);
-        let next = match inode {
-            // SAFETY: The list is locked.
-            None => unsafe { (*head).next },
-            // SAFETY: The list is locked, and `inode` is in it.
-            Some(inode) => unsafe { (*inode.as_ptr()).i_sb_list.next },
-        };
-        if next == head {
-            return None;
-        }
-        // SAFETY: All elements of the list but its head are in an inode.
-        NonNull::new(unsafe { container_of!(next, bindings::inode, i_sb_list) })
-    }
-
-    /// The mapping of `inode`, which is in the list, if it is a DAX file with entries.
-    pub(crate) fn dax_file(&self, inode: NonNull<bindings::inode>) -> Option<Mapping<'_>> {
-        // SAFETY: An inode leaves the list, which is locked, before it goes away.
-        if unsafe { (*inode.as_ptr()).i_flags } & bindings::S_DAX == 0 {
-            return None;
-        }
-        // SAFETY: As above; a DAX inode is the host of its mapping.
-        let mapping = unsafe { Mapping::of_inode(inode.as_ptr()) };
-        (!mapping.is_empty()).then_some(mapping)
-    }
-}
-
-impl Drop for Inodes {
-    fn drop(&mut self) {
-        // SAFETY: Locked in `lock`.
-        unsafe { bindings::rust_fsdax_unlock_inodes(self.0.as_ptr()) }
-    }
-}
-
-/// Calls `f` for each DAX file of `sb` that may have entries. May sleep.
-///
-/// An inode that is being evicted is left out: it breaks its own layout.
-///
-/// # Safety
-///
-/// `sb` stays, and is not unmounted meanwhile.
-unsafe fn for_each_file(sb: NonNull<bindings::super_block>, mut f: impl FnMut(Mapping<'_>)) {
-    let mut held: Option<NonNull<bindings::inode>> = None;
-    let mut at = None;
-
-    loop {
-        // SAFETY: By the requirement of this function.
-        let inodes = unsafe { Inodes::lock(sb) };
-        let mut found = None;
-        while let Some(inode) = inodes.next(at) {
-            at = Some(inode);
-            if inodes.dax_file(inode).is_none() {
-                continue;
-            }
-            // SAFETY: An inode in the list is valid, and `igrab` refuses one that goes away.
-            if !unsafe { bindings::igrab(inode.as_ptr()) }.is_null() {
-                found = Some(inode);
-                break;
-            }
-        }
-        drop(inodes);
-        // Only now, since that may sleep; the next position does not depend on it any more.
-        if let Some(inode) = held.take() {
-            // SAFETY: The reference that `igrab` took.
-            unsafe { bindings::iput(inode.as_ptr()) };
-        }
-        let Some(inode) = found else {
-            return;
-        };
-        // SAFETY: The reference keeps the inode.
-        f(unsafe { Mapping::of_inode(inode.as_ptr()) });
-        // The inode is where the search goes on.
-        held = Some(inode);
-        // SAFETY: Process context without locks.
-        unsafe { bindings::rust_fsdax_cond_resched() };
-    }
+/// The removal of a device.
+struct Removal<'p> {
+    pgmap: &'p Pgmap,
+    /// Not 0.
+    id: u64,
+    /// How many files had entries.
+    files: usize,
+    /// Whether it has searched at all.
+    begun: bool,
+    /// Whether each superblock was searched.
+    searched: bool,
+    /// When it began to wait for pins.
+    waits: Instant<Monotonic>,
+    /// The log says more when it has waited so long.
+    say_ms: u32,
 }
 
 /// Lets go of all folios of `pgmap`, which gives out no references for new ones any more, and
 /// waits for those who pin them.
 ///
-/// An umount that waits for a pin is waited for first, and so is the eviction of an inode whose last
-/// reference turns out to be that of the search: both say in the log what they wait for.
-///
-/// Process context, sleeps as long as pins last. Called by `memunmap_pages()`.
+/// Process context, sleeps as long as pins last. Called by `memunmap_pages()`, after it killed the
+/// references.
 pub(crate) fn pgmap_dying(pgmap: &Pgmap) {
     let begun = Instant::now();
-    let mut files = 0usize;
 
     trace::removal_begin(pgmap);
-    for_each_superblock(|sb| {
-        // SAFETY: `for_each_superblock` keeps it.
-        let _mounted = unsafe { Mounted::lock(sb) };
-        // SAFETY: As above.
-        unsafe {
-            for_each_file(sb, |mapping| {
-                files += usize::from(fsdax::revoke(mapping, pgmap));
-            });
-        }
-    });
-    // Also if there was nothing to unmap: somebody else may have done so since the pgmap is dying.
-    // SAFETY: Process context without locks.
-    unsafe { bindings::synchronize_rcu() };
-    trace::removal_revoked(pgmap, files, begun);
-    for pfn in pgmap.pfns() {
-        wait_for_pins(pgmap, pfn);
-        if pfn % BATCH == 0 {
-            // SAFETY: Process context without locks.
-            unsafe { bindings::rust_fsdax_cond_resched() };
-        }
-    }
-    trace::removal_end(pgmap, files, begun);
+    let mut removal = Removal {
+        pgmap,
+        id: LAST.fetch_add(1, Relaxed) + 1,
+        files: 0,
+        begun: false,
+        searched: false,
+        waits: begun,
+        say_ms: SAY_AFTER_MS,
+    };
+    removal.search();
+    trace::removal_revoked(pgmap, removal.files, begun);
+    removal.waits = Instant::now();
+    removal.wait();
+    trace::removal_end(pgmap, removal.files, begun);
 }
 
-/// After this many seconds of waiting for a pin the log says so; then after twice as many, and
-/// so on.
-const SAY_AFTER_SECONDS: u32 = 10;
+impl Removal<'_> {
+    /// Takes the pages from the files of all superblocks that were not searched yet, as far as
+    /// that is possible now. May sleep, but waits for nobody who waits for a folio.
+    fn search(&mut self) {
+        let mut searched = true;
+        // The first time also if there is nothing to unmap: somebody else may have done so since
+        // the pgmap is dying.
+        let mut any = !self.begun;
 
-/// Waits until the folio at `pfn` is idle, if it is a folio of ours that is in use.
-fn wait_for_pins(pgmap: &Pgmap, pfn: usize) {
-    let folio = pgmap.folio_at(pfn);
-    if !folio.is_ours() {
-        return;
-    }
-    let mut seconds = SAY_AFTER_SECONDS;
-    waiters::during(What::Removal, None, 0, pfn, || {
-        wait::on(folio.wait_address(), |wait| loop {
-            let _ = wait.prepare(wait::Task::Uninterruptible);
-            if !folio.is_ours() {
+        superblock::for_each(|bound| {
+            if bound.is_searched_by(self.id) {
                 return;
             }
-            if wait::sleep_seconds(seconds) {
-                if let State::Active(folio) = folio.look() {
-                    say_pinned(&folio);
+            match Walk::start(bound) {
+                Ok(mut walk) => {
+                    while walk.step() {
+                        if let Some(mapping) = walk.file() {
+                            self.files += usize::from(fsdax::revoke(mapping, self.pgmap));
+                        }
+                    }
                 }
-                seconds = seconds.saturating_mul(2);
+                // Its evictions do the same, and nobody maps a file that is evicted.
+                Err(NoWalk::Gone) => {}
+                Err(NoWalk::Locked) => {
+                    searched = false;
+                    return;
+                }
+            }
+            bound.set_searched_by(self.id);
+            any = true;
+        });
+        if any {
+            // SAFETY: Process context without locks.
+            unsafe { bindings::synchronize_rcu() };
+        }
+        self.begun = true;
+        self.searched = searched;
+    }
+
+    /// Waits until nothing but its pages holds the pgmap.
+    fn wait(&mut self) {
+        let mut pinned = KVec::new();
+        // Without memory nobody is named, and the count alone is waited for.
+        let _ = pinned.reserve(BATCH, GFP_KERNEL);
+
+        while self.pgmap.held() != Some(0) {
+            self.find_pinned(&mut pinned);
+            for pfn in &pinned {
+                while !self.wait_for_pins(*pfn) {
+                    self.search();
+                }
+            }
+            if pinned.is_empty() {
+                self.wait_for_rest();
+            }
+        }
+        if !self.searched {
+            // An umount has let go of everything first. Its files may have been unmapped just
+            // before.
+            // SAFETY: Process context without locks.
+            unsafe { bindings::synchronize_rcu() };
+        }
+    }
+
+    /// Fills `pinned` with folios that only pins keep from being idle, as entries name them.
+    fn find_pinned(&self, pinned: &mut KVec<usize>) {
+        let pgmap = self.pgmap;
+
+        pinned.clear();
+        superblock::for_each(|bound| {
+            let Some(mut scan) = Scan::new(bound.clone(), Which::Marked(Mark::Busy)) else {
+                return;
+            };
+            while pinned.len() < pinned.capacity()
+                && scan.batch(pinned.capacity() - pinned.len(), |pages, entry| {
+                    if entry.kind() != Kind::Zapped || !pgmap.has(entry.pfn()) {
+                        return;
+                    }
+                    if pgmap.folio_at(entry.pfn()).is_ours() {
+                        // `batch` was asked for no more than there is room for.
+                        let _ = pinned.push_within_capacity(entry.pfn());
+                    } else {
+                        // It stays idle, since the pgmap is dying: none need look again.
+                        pages.clear(Mark::Busy);
+                    }
+                })
+            {
+                // SAFETY: Process context without spinlocks.
+                unsafe { bindings::rust_fsdax_cond_resched() };
+            }
+        });
+    }
+
+    /// For how long to sleep at most, before something else is to be done.
+    fn patience(&self) -> u32 {
+        let waited = u32::try_from(self.waits.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let until_said = self.say_ms.saturating_sub(waited).max(1);
+
+        if self.searched {
+            until_said
+        } else {
+            min(until_said, RETRY_MS)
+        }
+    }
+
+    /// Whether it is time to say in the log what is waited for.
+    fn is_long(&mut self) -> bool {
+        let long = self.waits.elapsed().as_millis() >= i64::from(self.say_ms);
+        if long {
+            self.say_ms = self.say_ms.saturating_mul(2);
+        }
+        long
+    }
+
+    /// Waits until the folio at `pfn`, which is in the pgmap, is idle.
+    ///
+    /// Returns whether it is; if not, there are superblocks to be searched first.
+    fn wait_for_pins(&mut self, pfn: usize) -> bool {
+        let pgmap = self.pgmap;
+        let folio = pgmap.folio_at(pfn);
+        if !folio.is_ours() {
+            return true;
+        }
+        waiters::during(What::Removal, None, 0, pfn, || {
+            wait::on(folio.wait_address(), |wait| loop {
+                let _ = wait.prepare(wait::Task::Uninterruptible);
+                if !folio.is_ours() {
+                    return true;
+                }
+                if !wait::sleep_ms(self.patience()) {
+                    continue;
+                }
+                if self.is_long() {
+                    if let State::Active(folio) = folio.look() {
+                        say_pinned(&folio);
+                    }
+                }
+                if !self.searched {
+                    return false;
+                }
+            })
+        })
+    }
+
+    /// Waits for what no entry names: folios that other modules requested, what evictions have not
+    /// come to yet, and whoever only looks at a folio.
+    ///
+    /// Returns when none is left, or when that takes long, after saying so: there may be names now.
+    fn wait_for_rest(&mut self) {
+        let pgmap = self.pgmap;
+        let mut look_ms = 1;
+
+        waiters::during(What::Removal, None, 0, pgmap.first_pfn(), || {
+            while pgmap.held() != Some(0) {
+                if self.is_long() {
+                    say_held(pgmap);
+                    return;
+                }
+                wait::on(pgmap.wait_address(), |wait| {
+                    let _ = wait.prepare(wait::Task::Uninterruptible);
+                    // Not all who put a reference wake us.
+                    if pgmap.held() != Some(0) {
+                        wait::sleep_ms(min(look_ms, self.patience()));
+                    }
+                });
+                look_ms = min(2 * look_ms, LOOK_MS);
+                if !self.searched {
+                    self.search();
+                }
             }
         })
-    })
+    }
+}
+
+fn say_held(pgmap: &Pgmap) {
+    pr_warn!(
+        "removal of a device waits for {} references to the memory from pfn {:#x} on that no file has\n",
+        pgmap.held().unwrap_or(0),
+        pgmap.first_pfn(),
+    );
 }
 
 fn say_pinned(folio: &FolioRef) {

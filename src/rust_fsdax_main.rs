@@ -8,13 +8,13 @@
 //!
 //! Lock order, outermost first:
 //!
-//! 1. the mutex of a bound superblock, then its `s_umount` ([`removal`])
+//! 1. `s_umount` of a bound superblock, which is only tried, under its mutex ([`superblock`])
 //! 2. the filesystem's lock that keeps faults out of a break (`invalidate_lock`)
 //! 3. the lock of an entry ([`mapping::LockedEntry`])
 //! 4. `dax_read_lock()`
 //! 5. `mapping->i_mmap_rwsem` (unmap, write-protect)
 //! 6. the list of those who wait ([`waiters`]), the list of inodes of a superblock
-//!    ([`removal::Inodes`])
+//!    ([`superblock`])
 //! 7. the i_pages lock ([`mapping::Pages`]), irqs off
 //! 8. the folio lock ([`folio::FolioLock`]), or the list of breaks that sleep
 //!    ([`waiters::is_breaking`]), irqs off
@@ -48,6 +48,7 @@ mod pgmap;
 mod provider;
 mod removal;
 mod scan;
+mod superblock;
 mod trace;
 mod wait;
 mod waiters;
@@ -75,7 +76,9 @@ struct RustFsdax {
     _provider: provider::Provider,
     /// then the free path, which nobody needs without folios,
     _owner: pgmap::Owner,
-    /// then the locks of both.
+    /// and evictions, of which none is left when no superblock is bound,
+    _evictions: superblock::Evictions,
+    /// and last the locks of all of these.
     _locks: folio::Locks,
 }
 
@@ -87,7 +90,7 @@ impl kernel::Module for RustFsdax {
             return Err(ENOENT);
         }
         // SAFETY: Nobody can call this module yet.
-        unsafe { removal::init() };
+        let evictions = unsafe { superblock::Evictions::init()? };
         // SAFETY: As above.
         unsafe { waiters::init() };
         // SAFETY: As above. It is dropped after what uses it, by the order of the fields.
@@ -98,6 +101,7 @@ impl kernel::Module for RustFsdax {
             _debugfs: debugfs::Files::create(),
             _provider: provider,
             _owner: owner,
+            _evictions: evictions,
             _locks: locks,
         })
     }

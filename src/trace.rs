@@ -162,10 +162,7 @@ pub(crate) fn break_end(mapping: Mapping<'_>, range: Range, ret: &Result) {
 }
 
 fn pfn_range(pgmap: &Pgmap) -> (c_ulong, c_ulong) {
-    (
-        pgmap.pfns().next().unwrap_or(0),
-        pgmap.pfns().last().unwrap_or(0),
-    )
+    (pgmap.first_pfn(), pgmap.last_pfn())
 }
 
 /// A pgmap is being unmapped.

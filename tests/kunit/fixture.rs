@@ -420,6 +420,9 @@ impl Snapshot {
     }
 }
 
+/// `SB_ACTIVE`, which bindgen cannot evaluate.
+const SB_ACTIVE: usize = 1 << 30;
+
 /// A superblock without a filesystem, which lists the inodes of its files.
 pub(super) struct FakeSuper(NonNull<bindings::super_block>);
 
@@ -446,6 +449,7 @@ impl FakeSuper {
         // SAFETY: As above.
         unsafe { init_list(&raw mut sb.s_inodes) };
         sb.s_active.counter = 1;
+        sb.s_flags = SB_ACTIVE;
         sb.s_dev = 7;
         let this = Self(NonNull::from(KBox::leak(sb)));
         this.set_bound(true);
@@ -468,10 +472,37 @@ impl FakeSuper {
         unsafe { (*self.raw()).s_dax_provider = ops.cast() };
     }
 
+    /// Gives it the methods of a filesystem.
+    pub(super) fn set_methods(&self, methods: &'static bindings::super_operations) {
+        // SAFETY: The superblock is ours.
+        unsafe { (*self.raw()).s_op = methods };
+    }
+
+    /// The number of active references, of which one is ours.
+    pub(super) fn active(&self) -> i32 {
+        // SAFETY: The superblock is ours.
+        unsafe { project!(self.raw(), .s_active.counter).read_volatile() }
+    }
+
+    /// Locks `s_umount` as an umount does, until the guard is dropped.
+    pub(super) fn lock_umount(self: &Arc<Self>) -> UmountLock {
+        // SAFETY: The superblock is ours.
+        unsafe { bindings::down_write(&raw mut (*self.raw()).s_umount) };
+        UmountLock(self.clone())
+    }
+
+    /// Makes it look as if its inodes were being evicted, or as mounted.
+    pub(super) fn set_active(&self, active: bool) {
+        let flags = if active { SB_ACTIVE } else { 0 };
+        // SAFETY: The superblock is ours.
+        unsafe { (*self.raw()).s_flags = flags };
+    }
+
     /// Adds it to those that the removal of a device visits, as `dax_bind_provider()` does.
     pub(super) fn mount(self: &Arc<Self>) -> Result<Mounted> {
         let bind = provider::ops().bind.ok_or(EINVAL)?;
 
+        self.set_active(true);
         // SAFETY: It is unbound before it goes away.
         if unsafe { bind(self.raw()) } {
             Ok(Mounted(self.clone()))
@@ -489,11 +520,25 @@ impl Drop for FakeSuper {
     }
 }
 
+/// `s_umount` of a superblock, locked for writing.
+pub(super) struct UmountLock(Arc<FakeSuper>);
+
+impl Drop for UmountLock {
+    fn drop(&mut self) {
+        // SAFETY: Locked in `lock_umount`, by this task.
+        unsafe { bindings::up_write(&raw mut (*self.0.raw()).s_umount) };
+    }
+}
+
 /// A superblock that the removal of a device visits, until this is dropped.
 pub(super) struct Mounted(Arc<FakeSuper>);
 
 impl Drop for Mounted {
+    /// As an umount does, which shuts the superblock down first.
     fn drop(&mut self) {
+        let umount = self.0.lock_umount();
+        self.0.set_active(false);
+        drop(umount);
         if let Some(unbind) = provider::ops().unbind {
             // SAFETY: It was bound in `mount`.
             unsafe { unbind(self.0.raw()) };
@@ -595,6 +640,12 @@ impl FakeFile {
         // SAFETY: The file is ours.
         unsafe { project!(mut self.inode(), .i_state.__state).write_volatile(state) };
         // SAFETY: As above.
+        unsafe { project!(mut self.inode(), .i_count.counter).write_volatile(count) };
+    }
+
+    /// Sets the number of references to the inode, while nobody else takes or drops one.
+    pub(super) fn set_references(&self, count: i32) {
+        // SAFETY: The file is ours.
         unsafe { project!(mut self.inode(), .i_count.counter).write_volatile(count) };
     }
 

@@ -29,17 +29,20 @@ mod tests {
                 TestPgmap,
                 PMD, //
             },
-            thread::nap, //
+            thread::{
+                nap,
+                Thread, //
+            }, //
         },
         mapping::{
             Mark,
             Range, //
         },
-        removal,
         scan::{
             Scan,
             Which, //
         },
+        superblock,
         waiters::{
             self,
             Waiter,
@@ -51,7 +54,7 @@ mod tests {
     type Seen = (usize, usize, Entry);
 
     fn scan(sb: &FakeSuper, which: Which) -> Result<Option<Scan>> {
-        let bound = removal::superblocks()?
+        let bound = superblock::all()?
             .into_iter()
             .find(|bound| bound.with(|found| found.as_ptr() == sb.raw()) == Some(true));
         Ok(bound.and_then(|bound| Scan::new(bound, which)))
@@ -167,7 +170,7 @@ mod tests {
         check_eq!(marked.len(), 2);
         check_eq!(marked.first().map(|seen| seen.1), Some(30));
         check_eq!(marked.last().map(|seen| seen.1), Some(297));
-        // No file is referenced, at any time.
+        // No file stays referenced.
         check!(files.iter().all(|file| file.references() == 1));
         Ok(())
     }
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_survives_the_file_that_it_is_in() -> Result {
+    fn a_scan_goes_on_when_files_come_and_go() -> Result {
         let pgmap = TestPgmap::new()?;
         let sb = FakeSuper::new()?;
         let mut files = KVec::<Arc<FakeFile>>::new();
@@ -204,11 +207,18 @@ mod tests {
         let mut scan = scan(&sb, Which::All)?.ok_or(ENOENT)?;
         let mut all = KVec::new();
 
-        check!(batch(&mut scan, 12, &mut all)?);
+        while all.is_empty() {
+            check!(batch(&mut scan, 12, &mut all)?);
+        }
+        // The one that the scan stopped in stays as long as it does.
         let (ino, _, _) = *all.last().ok_or(ENOENT)?;
-        // The one that the scan stopped in goes, and new ones come.
-        let gone = files.iter().position(|file| file.mapping().id().1 == ino);
-        drop(files.remove(gone.ok_or(ENOENT)?));
+        let at = files.iter().position(|file| file.mapping().id().1 == ino);
+        let at = at.ok_or(ENOENT)?;
+        check_eq!(files[at].references(), 2);
+        // Those around it go, and new ones come.
+        let at = files.remove(at).map_err(|_| EINVAL)?;
+        let first = files.remove(0).map_err(|_| EINVAL)?;
+        drop(first);
         let new = FakeFile::on(&sb, &pgmap)?;
         new.insert(0, 100, Order::Pte)?;
         let mut batches = 0;
@@ -218,13 +228,14 @@ mod tests {
         }
         // The last ones in the list are not left out.
         for file in &files {
-            check!(of_file(&all, file) >= 10);
+            check_eq!(of_file(&all, file), 10);
         }
+        check_eq!((of_file(&all, &at), at.references()), (10, 1));
         Ok(())
     }
 
     #[test]
-    fn a_scan_ends_at_unmount() -> Result {
+    fn a_superblock_stays_mounted_until_the_scan_has_seen_its_files() -> Result {
         let pgmap = TestPgmap::new()?;
         let sb = FakeSuper::new()?;
         let file = FakeFile::on(&sb, &pgmap)?;
@@ -233,10 +244,32 @@ mod tests {
 
         file.insert_pages(8)?;
         let mut scan = scan(&sb, Which::All)?.ok_or(ENOENT)?;
-        check!(batch(&mut scan, 2, &mut all)?);
-        drop(mounted);
-        check!(!batch(&mut scan, 2, &mut all)?);
-        check_eq!(all.len(), 2);
+        while all.is_empty() {
+            check!(batch(&mut scan, 2, &mut all)?);
+        }
+        let umount = Thread::spawn(move || drop(mounted))?;
+        let goes_on = umount.goes_on();
+        while batch(&mut scan, 2, &mut all)? {}
+        umount.join()?;
+        check!(goes_on);
+        check_eq!(all.len(), 8);
+        check!(self::scan(&sb, Which::All)?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn r22_a_scan_does_not_wait_for_an_umount() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+        let _mounted = sb.mount()?;
+
+        file.insert_pages(8)?;
+        let umount = sb.lock_umount();
+        let seen_meanwhile = seen(&sb, Which::All, 3);
+        drop(umount);
+        check_eq!(seen_meanwhile?.len(), 0);
+        check_eq!(seen(&sb, Which::All, 3)?.len(), 8);
         Ok(())
     }
 

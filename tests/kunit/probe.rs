@@ -66,6 +66,39 @@ pub(super) fn take_unmaps() -> usize {
     UNMAPS.xchg(0, Relaxed)
 }
 
+static INODES_IN_THIS_HOLD: Atomic<usize> = Atomic::new(0);
+static LONGEST_HOLD_OF_INODES: Atomic<usize> = Atomic::new(0);
+
+/// An inode was looked at. Called by `superblock.rs` with the list of inodes locked.
+pub(crate) fn visit_inode() {
+    let now = INODES_IN_THIS_HOLD.fetch_add(1, Relaxed) + 1;
+    if now > LONGEST_HOLD_OF_INODES.load(Relaxed) {
+        LONGEST_HOLD_OF_INODES.store(now, Relaxed);
+    }
+}
+
+/// A list of inodes was locked. Called by `superblock.rs` with the lock held.
+pub(crate) fn hold_inodes() {
+    INODES_IN_THIS_HOLD.store(0, Relaxed);
+}
+
+/// The most inodes that were looked at in one hold of the lock of a list since the last call.
+pub(super) fn longest_hold_of_inodes() -> usize {
+    LONGEST_HOLD_OF_INODES.xchg(0, Relaxed)
+}
+
+static LOOKS: Atomic<usize> = Atomic::new(0);
+
+/// A removal is about to look at a page. Called by `pgmap.rs`.
+pub(crate) fn look() {
+    LOOKS.fetch_add(1, Relaxed);
+}
+
+/// How many pages removals have looked at since the last call.
+pub(super) fn looks() -> usize {
+    LOOKS.xchg(0, Relaxed)
+}
+
 /// Work on `i_pages` since [`Work::start`], by all tasks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {

@@ -6,7 +6,16 @@ use kernel::prelude::*;
 
 #[kunit_tests(rust_fsdax_removal)]
 mod tests {
-    use kernel::sync::Arc;
+    use kernel::{
+        ffi::c_int,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc, //
+        }, //
+    };
 
     use super::*;
     use crate::{
@@ -35,6 +44,7 @@ mod tests {
                 PMD, //
             },
             probe::{
+                self,
                 Event,
                 Events,
                 Work, //
@@ -51,7 +61,15 @@ mod tests {
             Range,
             BATCH, //
         },
-        removal,
+        scan::{
+            Scan,
+            Which, //
+        },
+        superblock,
+        waiters::{
+            self,
+            What, //
+        },
         writeback, //
     };
 
@@ -310,34 +328,151 @@ mod tests {
         Ok(())
     }
 
-    /// On a pgmap that stays: `memunmap_pages()` waits for pins anyway.
-    #[test]
-    fn r14_folios_are_let_go_before_the_pgmap() -> Result {
-        let pgmap = TestPgmap::new()?;
+    /// For which pfn a removal waits, as debugfs shows it.
+    fn waits_for() -> Result<Option<usize>> {
+        let mut some = KVec::with_capacity(64, GFP_KERNEL)?;
+        waiters::next(0, &mut some);
+        let removal = some.iter().find(|waiter| waiter.what == What::Removal);
+        Ok(removal.map(|waiter| waiter.pfn))
+    }
 
+    #[test]
+    fn r14_who_reads_debugfs_sees_what_is_waited_for() -> Result {
         for order in BOTH {
+            let pgmap = TestPgmap::with(Layout::One(2))?;
             let (_mounted, file) = mounted_file(&pgmap)?;
-            file.insert(0, 0, order)?;
-            let pin = pgmap.pin(0)?;
-            let dying = pgmap.clone();
-            let thread = Thread::spawn(move || removal::pgmap_dying(dying.pgmap()))?;
-            wait_until(|| file.kind(0) == Some(Kind::Zapped) && thread.sleeps(true))?;
-            thread.interrupt();
-            thread.kill();
-            check!(thread.goes_on());
-            drop(pin);
-            thread.join()?;
-            check!(pgmap.is_idle(0));
-            check_eq!(pgmap.active(), 0);
-            // And without any file.
+            file.insert(0, PMD, order)?;
+            let pin = pgmap.pin(PMD)?;
             let folio = pgmap.request(0, order.get())?;
-            let dying = pgmap.clone();
-            let thread = Thread::spawn(move || removal::pgmap_dying(dying.pgmap()))?;
-            wait_until(|| thread.sleeps(true))?;
-            check!(thread.goes_on());
-            drop(folio);
-            thread.join()?;
+            let unmap = unmap_and_wait(&pgmap)?;
+            wait_until(|| waits_for() == Ok(Some(pgmap.pfn(PMD))))?;
+            unmap.interrupt();
+            unmap.kill();
+            check!(unmap.goes_on());
+            drop(pin);
+            // What no entry names comes last, with the first pfn of all.
+            wait_until(|| waits_for() == Ok(Some(pgmap.pfn(0))))?;
+            check!(unmap.goes_on());
+            in_hardirq(move || drop(folio))?;
+            unmap.join()?;
+            check_eq!(waits_for(), Ok(None));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn r14_no_page_is_looked_at_that_no_entry_names() -> Result {
+        let pgmap = TestPgmap::with(Layout::One(8))?;
+        let (_mounted, file) = mounted_file(&pgmap)?;
+
+        file.insert(0, 0, Order::Pmd)?;
+        for i in 0..4 {
+            file.insert(PMD + i, PMD + i, Order::Pte)?;
+        }
+        let pin = pgmap.pin(PMD)?;
+        probe::looks();
+        let unmap = unmap_and_wait(&pgmap)?;
+        drop(pin);
+        unmap.join()?;
+        check!(probe::looks() <= 16);
+        Ok(())
+    }
+
+    /// Runs `f` while an umount of `sb` is under way, which waits for something.
+    fn during_umount<R>(sb: &Arc<FakeSuper>, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        let umount = sb.lock_umount();
+        let ret = f();
+        drop(umount);
+        ret
+    }
+
+    #[test]
+    fn r22_an_umount_of_others_is_not_waited_for() -> Result {
+        let (stays, goes) = (TestPgmap::new()?, TestPgmap::new()?);
+        let sb = FakeSuper::new()?;
+        let _umounting = sb.mount()?;
+        let other = FakeFile::on(&sb, &stays)?;
+        let (_mounted, file) = mounted_file(&goes)?;
+
+        other.insert(0, 0, Order::Pte)?;
+        file.insert(0, 0, Order::Pte)?;
+        let pin = stays.pin(0)?;
+        let (unmap, ended) = during_umount(&sb, || {
+            let unmap = goes.unmap()?;
+            let ended = wait_until(|| unmap.is_done());
+            Ok((unmap, ended))
+        })?;
+        unmap.join()?;
+        ended?;
+        check_eq!(file.kind(0), Some(Kind::Zapped));
+        check_eq!(other.kind(0), Some(Kind::Tracked));
+        drop(pin);
+        Ok(())
+    }
+
+    #[test]
+    fn r22_a_superblock_that_was_locked_is_searched_later() -> Result {
+        for pinned in [false, true] {
+            let pgmap = TestPgmap::new()?;
+            let sb = FakeSuper::new()?;
+            let _mounted = sb.mount()?;
+            let file = FakeFile::on(&sb, &pgmap)?;
+            let (_free, other) = mounted_file(&pgmap)?;
+
+            file.insert(0, 0, Order::Pte)?;
+            other.insert(0, 1, Order::Pte)?;
+            let pin = if pinned { Some(pgmap.pin(1)?) } else { None };
+            let (unmap, seen) = during_umount(&sb, || {
+                let unmap = unmap_and_wait(&pgmap)?;
+                Ok((unmap, (file.kind(0), other.kind(0))))
+            })?;
+            // Also while a pin of another file is waited for.
+            let zapped = wait_until(|| file.kind(0) == Some(Kind::Zapped));
+            drop(pin);
+            unmap.join()?;
+            zapped?;
+            check_eq!(seen, (Some(Kind::Tracked), Some(Kind::Zapped)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r22_evictions_let_go_of_what_they_evict() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let _mounted = sb.mount()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+
+        file.insert(0, 0, Order::Pte)?;
+        sb.set_active(false);
+        let unmap = unmap_and_wait(&pgmap)?;
+        check_eq!(file.kind(0), Some(Kind::Tracked));
+        check_eq!(file.break_now(Range::ALL), Ok(()));
+        unmap.join()
+    }
+
+    #[test]
+    fn r22_debugfs_does_not_wait_for_a_removal() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (_mounted, file) = mounted_file(&pgmap)?;
+
+        file.insert(0, 0, Order::Pte)?;
+        let locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
+        let unmap = unmap_and_wait(&pgmap)?;
+        let reader = Thread::spawn(|| -> Result<usize> {
+            let mut seen = 0;
+            for bound in superblock::all()? {
+                let mut scan = Scan::new(bound, Which::All).ok_or(ENOENT)?;
+                while scan.batch(BATCH, |_, _| seen += 1) {}
+            }
+            Ok(seen)
+        })?;
+        let ended = wait_until(|| reader.is_done());
+        drop(locked);
+        unmap.join()?;
+        let seen = reader.join()?;
+        ended?;
+        check_eq!(seen, Ok(1));
         Ok(())
     }
 
@@ -557,6 +692,60 @@ mod tests {
         Ok(())
     }
 
+    /// In how many calls, and in which task the last one, it was asked whether to drop an inode.
+    static ASKED: [Atomic<i32>; 2] = [const { Atomic::new(0) }; 2];
+
+    /// Drops an inode, but when asked again.
+    ///
+    /// # Safety
+    ///
+    /// None.
+    unsafe extern "C" fn drop_inode(_: *mut bindings::inode) -> c_int {
+        ASKED[1].store(kernel::current!().pid(), Relaxed);
+        c_int::from(ASKED[0].fetch_add(1, Relaxed) == 0)
+    }
+
+    struct Methods(bindings::super_operations);
+
+    // SAFETY: The table holds pointers to functions.
+    unsafe impl Sync for Methods {}
+
+    static METHODS: Methods = Methods(bindings::super_operations {
+        drop_inode: Some(drop_inode),
+        ..pin_init::zeroed()
+    });
+
+    #[test]
+    fn r22_the_last_reference_to_an_inode_is_dropped_without_locks() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let _mounted = sb.mount()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+
+        sb.set_methods(&METHODS.0);
+        ASKED[0].store(0, Relaxed);
+        // In a node of the xarray: an inode that is not shrinkable goes to no list of unused ones.
+        file.insert(1000, 0, Order::Pte)?;
+        let locked = file.mapping().lock_entry(1000).ok_or(ENOENT)?;
+        let unmap = unmap_and_wait(&pgmap)?;
+        check_eq!(file.references(), 2);
+        let removing = unmap.pid();
+        // The file is unlinked and closed meanwhile.
+        file.set_references(1);
+        drop(locked);
+        let ended = unmap.join();
+        let asked = wait_until(|| ASKED[0].load(Relaxed) == 2 && sb.active() == 1);
+        let references = file.references();
+        file.set_references(1);
+        ended?;
+        asked?;
+        check_eq!(references, 0);
+        check_eq!(file.kind(1000), Some(Kind::Zapped));
+        // Not in the task that removes the device, nor in this one.
+        check!(![removing, kernel::current!().pid()].contains(&ASKED[1].load(Relaxed)));
+        Ok(())
+    }
+
     /// Removes the device of a file that the search leaves out, as `leave` makes it do.
     fn leave_out(leave: impl Fn(&FakeFile, bool)) -> Result {
         let pgmap = TestPgmap::new()?;
@@ -600,7 +789,7 @@ mod tests {
         let sb = FakeSuper::new()?;
         let never_bound = FakeFile::on(&sb, &pgmap)?;
 
-        removal::unbind(sb.raw());
+        superblock::unbind(sb.raw());
         file.insert(0, 0, Order::Pte)?;
         never_bound.insert(0, 1, Order::Pte)?;
         drop(mounted);
@@ -731,6 +920,29 @@ mod tests {
             check_eq!((other.kind(PMD), pgmap.count(0)), (Some(Kind::Tracked), 2));
             drop(pin);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn r10_no_hold_of_the_list_of_inodes_is_longer_than_a_batch() -> Result {
+        const MANY: usize = 2 * BATCH + 100;
+
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let _mounted = sb.mount()?;
+        let mut files = KVVec::new();
+        // The first one added is the last one in the list.
+        let file = FakeFile::on(&sb, &pgmap)?;
+        file.insert(0, 0, Order::Pte)?;
+        for _ in 0..MANY {
+            files.push(FakeFile::on(&sb, &pgmap)?, GFP_KERNEL)?;
+        }
+        probe::longest_hold_of_inodes();
+        pgmap.unmap()?.join()?;
+        let longest = probe::longest_hold_of_inodes();
+        check!(longest >= BATCH && longest <= BATCH + 1);
+        check_eq!(file.kind(0), Some(Kind::Zapped));
+        check!(files.iter().all(|file| file.references() == 1));
         Ok(())
     }
 

@@ -156,6 +156,11 @@ impl<T: Send + 'static> Thread<T> {
         unsafe { project!(self.raw(), .__state).read_volatile() }
     }
 
+    /// Its number.
+    pub(super) fn pid(&self) -> i32 {
+        self.task.pid()
+    }
+
     /// Whether `f` returned.
     pub(super) fn is_done(&self) -> bool {
         self.shared.done.load(Acquire)
