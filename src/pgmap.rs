@@ -6,7 +6,7 @@
 //! per active folio, whatever its order. [`request`] hands the caller's over to the folio, and
 //! [`folio::free`] puts it; nothing else does either.
 //!
-//! Rules: R1, R2.
+//! Rules: R1, R2, R15.
 
 use core::{
     marker::PhantomData,
@@ -21,7 +21,10 @@ use kernel::{
 };
 
 use crate::{
-    bindings,
+    bindings::{
+        self,
+        page_field, //
+    },
     entry::Order,
     folio::{
         self,
@@ -339,18 +342,78 @@ pub(crate) fn request(
     Ok(folio)
 }
 
-/// [`request`] at `offset` into `pgmap`, see [`Pgmap::pfn_at`].
+/// A reference to this module, for a folio that no entry tracks.
+///
+/// An entry is in a file of a bound superblock, which holds a reference to the module. Whoever
+/// requests a folio without one may go before the last reference to the folio does, and its free
+/// path is code of this module.
+///
+/// # Invariants
+///
+/// Owns one reference to the module.
+struct ModuleRef(());
+
+impl ModuleRef {
+    /// `None` if the module is being unloaded. Any context.
+    fn get() -> Option<Self> {
+        // SAFETY: Any context.
+        // INVARIANT: The reference was just taken.
+        unsafe { bindings::rust_fsdax_module_get() }.then(|| Self(()))
+    }
+
+    /// Leaves the reference to a folio with no association, see [`Self::of_folio`].
+    fn into_folio(self) {
+        core::mem::forget(self);
+    }
+
+    /// Takes over the reference of a folio that is being freed.
+    ///
+    /// Which is what a folio has that never was of a file, since no file gets one that was
+    /// requested for none: [`folio::Association::None`] lasts as long as the folio is active.
+    ///
+    /// # Safety
+    ///
+    /// As [`folio::free`], which was not called yet.
+    unsafe fn of_folio(folio: *mut bindings::folio) -> Option<Self> {
+        // SAFETY: By the requirement of this function the folio is draining, so that its fields
+        // are ours.
+        let mapping = unsafe { page_field::mapping(folio.cast()).read() };
+        // SAFETY: As above.
+        let index = unsafe { page_field::index(folio.cast()).read() };
+        // INVARIANT: `request_folio` left a reference to each such folio.
+        // Not `then_some()`, which would make and drop one for any other folio.
+        (mapping.is_null() && index == 0).then(|| Self(()))
+    }
+}
+
+impl Drop for ModuleRef {
+    /// Any context. The caller sees to it that its code stays until it has returned.
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to put.
+        unsafe { bindings::rust_fsdax_module_put() }
+    }
+}
+
+/// [`request`] at `offset` into `pgmap`, see [`Pgmap::pfn_at`], for no entry.
+///
+/// The module is not unloaded before the folio is idle again.
 ///
 /// # Errors
 ///
 /// - `EINVAL`, `ERANGE`: as [`Pgmap::pfn_at`], or `order` is not supported.
 /// - `ENXIO`: the pgmap is dying.
 /// - `EBUSY`: as [`request`].
+/// - `ENODEV`: the module is being unloaded, which cannot be while a caller has its symbols.
+///
+/// As [`request`].
 pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<FolioRef> {
     let order = Order::new(order).ok_or(EINVAL)?;
     let pfn = pgmap.pfn_at(offset, order)?;
+    let module = ModuleRef::get().ok_or(ENODEV)?;
 
-    Ok(request(pgmap.tryget_live(pfn, order).ok_or(ENXIO)?, None)?)
+    let folio = request(pgmap.tryget_live(pfn, order).ok_or(ENXIO)?, None)?;
+    module.into_folio();
+    Ok(folio)
 }
 
 /// Frees the folio whose count just reached 0: `fsdax_folio_ops.folio_free`.
@@ -358,12 +421,22 @@ pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<
 /// # Safety
 ///
 /// As [`folio::free`].
-unsafe extern "C" fn folio_free(folio: *mut bindings::folio, pgmap: *mut bindings::dev_pagemap) {
+pub(crate) unsafe extern "C" fn folio_free(
+    folio: *mut bindings::folio,
+    pgmap: *mut bindings::dev_pagemap,
+) {
+    // SAFETY: By the requirements of this function.
+    let module = unsafe { ModuleRef::of_folio(folio) };
     // SAFETY: By the requirements of this function.
     unsafe { folio::free(folio.cast(), pgmap) };
-    // A removal waits for the count. The pgmap may be gone, and is only compared; that the count was
-    // put is a full barrier while the pgmap is dying.
-    wait::Address::of(pgmap).wake();
+    if module.is_some() {
+        // A removal waits for the count, and has no other folio to sleep on. The pgmap may be gone,
+        // and is only compared; that the count was put is a full barrier while the pgmap is dying.
+        wait::Address::of(pgmap).wake();
+    }
+    // mm/memremap.c calls this inside `rcu_read_lock()`, and waits for a grace period when the
+    // owner is unregistered: if `module` is the last reference, this code still stays until it has
+    // returned.
 }
 
 /// Lets go of all folios of a pgmap that is being unmapped: `fsdax_folio_ops.pgmap_dying`.
@@ -415,8 +488,9 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant it is registered. No mount is bound and no other module
-        // uses ours, or it would not be unloaded, so that no folio is active.
+        // SAFETY: By the type invariant it is registered. No mount is bound, so that no entry
+        // tracks a folio, and a folio that no entry tracks has a `ModuleRef`: none is active, or
+        // the module would not be unloaded.
         unsafe { bindings::rust_fsdax_unregister_folio_ops(&raw const FOLIO_OPS.0) }
     }
 }

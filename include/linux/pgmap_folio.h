@@ -22,7 +22,8 @@ struct inode;
  *
  * The folio is rebuilt to @order and gets a reference count of 1. It holds one
  * reference to @pgmap until its count reaches 0 again, whoever drops the last
- * reference: memunmap_pages() waits for that.
+ * reference: memunmap_pages() waits for that. rust_fsdax cannot be unloaded
+ * before, even if the caller is.
  *
  * Context: Any context but hardirq and NMI. Does not sleep.
  * Return: the folio, or an ERR_PTR:

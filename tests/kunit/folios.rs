@@ -18,10 +18,7 @@ mod tests {
             Kind,
             Order, //
         },
-        folio::{
-            self,
-            State, //
-        },
+        folio::State,
         fsdax::{
             Data,
             OnBusy, //
@@ -49,7 +46,8 @@ mod tests {
                 Counter,
                 Thread, //
             }, //
-        }, //
+        },
+        pgmap, //
     };
 
     const ORDERS: [u32; 2] = [0, Order::PMD_ORDER];
@@ -203,7 +201,7 @@ mod tests {
             if !self.done {
                 self.done = true;
                 // SAFETY: The count was frozen at 0 by `new`, and this is the first call.
-                unsafe { folio::free(self.pgmap.page(0), self.pgmap.raw()) }
+                unsafe { pgmap::folio_free(self.pgmap.page(0).cast(), self.pgmap.raw()) }
             }
         }
     }

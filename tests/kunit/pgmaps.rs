@@ -19,7 +19,9 @@ mod tests {
             State, //
         },
         kunit::{
+            context::in_hardirq,
             fixture::{
+                FakeFile,
                 Layout,
                 RawPgmap,
                 TestPgmap,
@@ -32,6 +34,7 @@ mod tests {
                 Thread, //
             }, //
         },
+        mapping::Range,
         pgmap::{
             Pgmap,
             PgmapRef, //
@@ -420,6 +423,59 @@ mod tests {
         drop(pin);
         check_eq!(pgmap.active(), 0);
         check_eq!(pgmap.count(0), 0);
+        Ok(())
+    }
+
+    /// How many references to this module there are.
+    fn module_references() -> i32 {
+        // SAFETY: The module stays while its code runs.
+        unsafe { bindings::module_refcount(crate::compat::this_module().as_ptr()) }
+    }
+
+    #[test]
+    fn r15_a_folio_that_no_entry_tracks_keeps_the_module() -> Result {
+        let pgmap = TestPgmap::new()?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            let before = module_references();
+            let folio = pgmap.request(0, order.get())?;
+            check_eq!(module_references(), before + 1);
+            let pin = pgmap.pin(0)?;
+            drop(folio);
+            // The client that requested it is gone, and a pipe has it.
+            check_eq!(module_references(), before + 1);
+            check_eq!(error_of(&pgmap, 0, order.get()), Some(EBUSY));
+            check_eq!(module_references(), before + 1);
+            in_hardirq(move || drop(pin))?;
+            check_eq!(module_references(), before);
+            check!(pgmap.is_idle(0));
+            // No reference is lost by what fails.
+            check_eq!(error_of(&pgmap, pgmap.pages(), order.get()), Some(ERANGE));
+            check_eq!(module_references(), before);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r15_a_folio_that_an_entry_tracks_does_not_keep_the_module() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let before = module_references();
+
+        for order in [Order::Pte, Order::Pmd] {
+            file.insert(0, 0, order)?;
+            check_eq!(module_references(), before);
+            let pin = pgmap.pin(0)?;
+            check_eq!(file.break_now(Range::ALL), Err(ERESTARTSYS));
+            check_eq!(module_references(), before);
+            // Freed by whoever pins it, and then by its entry.
+            drop(pin);
+            check!(pgmap.is_idle(0));
+            check_eq!(module_references(), before);
+            file.insert(0, 0, order)?;
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+            check_eq!(module_references(), before);
+        }
         Ok(())
     }
 }
