@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Page faults, but for what they change in page tables.
+//!
+//! Rules: R17, R24.
 
 use kernel::prelude::*;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Files whose device goes away (R14).
+//!
+//! Rules: R10, R14, R22.
 
 use kernel::prelude::*;
 
