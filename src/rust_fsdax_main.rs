@@ -85,7 +85,7 @@ struct RustFsdax {
 impl kernel::Module for RustFsdax {
     fn init(module: &'static ThisModule) -> Result<Self> {
         if !provider::kernel_has_series() {
-            pr_err!("this kernel lacks the rust_fsdax patch series; build one with the patches for its series applied\n");
+            pr_err!("this kernel lacks the rust_fsdax patch series; build one with that of patches/linux-X.Y applied\n");
             // As the module loader does for an unknown symbol.
             return Err(ENOENT);
         }
