@@ -592,11 +592,15 @@ bool rust_fsdax_sb_active(struct super_block *sb)
 
 /*
  * All references, those of the pages included. Negative as long as some are
- * counted per CPU, which ends soon after the pgmap was killed.
+ * counted per CPU, which ends soon after the pgmap was killed: the count is
+ * then near the bias of a percpu_ref, LONG_MIN. It may be on either side, as
+ * what was taken per CPU may be put after the kill.
  */
 long rust_fsdax_pgmap_count(struct dev_pagemap *pgmap)
 {
-	return atomic_long_read(&pgmap->ref.data->count);
+	long count = atomic_long_read(&pgmap->ref.data->count);
+
+	return count <= LONG_MAX / 2 ? count : -1;
 }
 
 bool rust_fsdax_module_get(void)
