@@ -173,9 +173,15 @@ impl Removal<'_> {
         while self.pgmap.held() != Some(0) {
             self.find_pinned(&mut pinned);
             for pfn in &pinned {
-                while !self.wait_for_pins(*pfn) {
-                    self.search();
+                if !self.pgmap.folio_at(*pfn).is_ours() {
+                    continue;
                 }
+                // One wait, also if it is interrupted by searches.
+                waiters::during(What::Removal, None, 0, *pfn, || {
+                    while !self.wait_for_pins(*pfn) {
+                        self.search();
+                    }
+                });
             }
             if pinned.is_empty() {
                 self.wait_for_rest();
@@ -245,27 +251,23 @@ impl Removal<'_> {
     fn wait_for_pins(&mut self, pfn: usize) -> bool {
         let pgmap = self.pgmap;
         let folio = pgmap.folio_at(pfn);
-        if !folio.is_ours() {
-            return true;
-        }
-        waiters::during(What::Removal, None, 0, pfn, || {
-            wait::on(folio.wait_address(), |wait| loop {
-                let _ = wait.prepare(wait::Task::Uninterruptible);
-                if !folio.is_ours() {
-                    return true;
+
+        wait::on(folio.wait_address(), |wait| loop {
+            let _ = wait.prepare(wait::Task::Uninterruptible);
+            if !folio.is_ours() {
+                return true;
+            }
+            if !wait::sleep_ms(self.patience()) {
+                continue;
+            }
+            if self.is_long() {
+                if let State::Active(folio) = folio.look() {
+                    say_pinned(&folio);
                 }
-                if !wait::sleep_ms(self.patience()) {
-                    continue;
-                }
-                if self.is_long() {
-                    if let State::Active(folio) = folio.look() {
-                        say_pinned(&folio);
-                    }
-                }
-                if !self.searched {
-                    return false;
-                }
-            })
+            }
+            if !self.searched {
+                return false;
+            }
         })
     }
 
