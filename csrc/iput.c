@@ -75,7 +75,7 @@ void rust_fsdax_iput_mounted(struct inode *inode)
 	late = kmalloc(sizeof(*late), GFP_KERNEL | __GFP_NOFAIL);
 	late->inode = inode;
 	INIT_WORK(&late->work, late_iput);
-	/* Not the first one, or there would be no inodes. */
+	/* It is not 0: only who holds s_umount for writing drops the last one. */
 	atomic_inc(&inode->i_sb->s_active);
 	queue_work(late_iputs, &late->work);
 }
