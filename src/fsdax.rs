@@ -858,9 +858,12 @@ pub(crate) fn is_replaced_later(locked: &LockedEntry<'_>, ms: u32) -> bool {
 /// Sleeps until the folio of the zapped `entry` at `index` is not busy, or `ms` milliseconds
 /// passed.
 ///
+/// If a fault revives the entry, this ends [`REVIVED_MS`] later: a task that touches the page over
+/// and over would have the caller zap it, and ask the filesystem, over and over.
+///
 /// # Errors
 ///
-/// `ERESTARTSYS`: a fatal signal was pending when the wait began.
+/// `ERESTARTSYS`: a fatal signal was pending when the wait began, or ended it.
 pub(crate) fn wait_briefly(mapping: Mapping<'_>, index: usize, entry: Entry, ms: u32) -> Result {
     let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
         return Ok(());
@@ -873,6 +876,10 @@ pub(crate) fn wait_briefly(mapping: Mapping<'_>, index: usize, entry: Entry, ms:
             wait.prepare(wait::Task::Killable)?;
             if look(mapping, index) == Some(entry) && is_busy(mapping, index, entry) {
                 wait::sleep_ms(ms);
+            }
+            wait.prepare(wait::Task::Killable)?;
+            if look(mapping, index).is_some_and(|e| e != entry && e.zapped() == entry) {
+                wait::sleep_ms(REVIVED_MS);
             }
             Ok(())
         })

@@ -262,6 +262,29 @@ mod tests {
     }
 
     #[test]
+    fn r23_a_store_that_waits_asks_no_faster_because_others_use_the_page() -> Result {
+        const TIMES: usize = 20;
+
+        let pgmap = TestPgmap::new()?;
+        let file = copying(&pgmap, 0)?;
+        let pin = pgmap.pin(0)?;
+        let begun = Instant::<Monotonic>::now();
+        let storing = file.clone();
+        let thread = Thread::spawn(move || storing.fault_on(0, true))?;
+
+        for _ in 0..TIMES {
+            wait_until(|| file.file.kind(0) == Some(Kind::Zapped) && thread.sleeps_killably())?;
+            file.file.share(0, 0, Order::Pte)?;
+        }
+        let asked = file.asked();
+        check!(asked <= 3 + passed_ms(begun) / 20);
+        drop(pin);
+        check_eq!(thread.join()??.0, fault::NEEDDSYNC);
+        check!(pgmap.is_idle(0));
+        Ok(())
+    }
+
+    #[test]
     fn r17_a_store_that_waits_notices_that_the_block_is_not_shared_any_more() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = Faulted::new(&pgmap, Extent::default())?;
