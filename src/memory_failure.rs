@@ -125,9 +125,12 @@ pub(crate) unsafe fn unlock_folio(folio: *mut bindings::folio, cookie: bindings:
     let mapping = unsafe { Mapping::from_raw(folio.mapping().load(Relaxed)) };
     let index = folio.index().load(Relaxed);
     // SAFETY: By the requirements of this function.
-    drop(unsafe { LockedEntry::from_cookie(mapping, index, cookie) });
+    let locked = unsafe { LockedEntry::from_cookie(mapping, index, cookie) };
+    // Before the lock is given back: whoever waits for it is not to find the folio busy because of
+    // us.
     // SAFETY: The reference that `lock_folio` gave to C code.
     unsafe { FolioRef::from_entry(folio.pfn()) }.unhold();
+    drop(locked);
 }
 
 /// Locks the entry at `index`, and keeps its folio active until [`unlock_mapping_entry`].
