@@ -11,6 +11,7 @@
 #include <linux/fault-inject.h>
 #include <linux/limits.h>
 #include <linux/stat.h>
+#include <linux/version.h>
 #include "inject.h"
 
 static DECLARE_FAULT_ATTR(fail);
@@ -30,9 +31,11 @@ void rust_fsdax_inject_create(struct dentry *parent)
 		debugfs_create_u32("points", 0600, dir, &points);
 }
 
-/* The attribute keeps its directory, for its name. */
+/* Before 7.3 the attribute keeps its directory, for its name. */
 void rust_fsdax_inject_remove(void)
 {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
 	dput(fail.dname);
 	fail.dname = NULL;
+#endif
 }

@@ -58,7 +58,6 @@ pub(crate) fn fails(point: Point) -> bool {
 pub(crate) use on::{
     create,
     remove,
-    Count,
     COUNTS, //
 };
 
