@@ -2,10 +2,10 @@
 
 //! Making way for a page that is in use as part of a large folio.
 //!
-//! A filesystem that makes blocks shared lets faults of the source in while it is at work. One of
-//! them may make a large folio of an extent of which a page is shared a moment later, and whoever
-//! gets that page then finds it in use. fs/dax.c has no counterpart: there the page is initialized
-//! once more, as if it were free.
+//! A fault may make a large folio of an extent of which a page is shared later, and whoever gets
+//! that page then finds it in use. XFS keeps faults out while it shares blocks, by a patch of the
+//! series; this does not rely on it. fs/dax.c has no counterpart: there the page is initialized once
+//! more, as if it were free.
 //!
 //! The entry of the other file goes. It names nothing that its file does not know: what is dirty
 //! is written back, and the next fault of that file asks the filesystem for the block again, and
