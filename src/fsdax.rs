@@ -353,6 +353,9 @@ pub(crate) enum Data {
     Discard,
     /// It lives on: dirty entries are written back before they go.
     Keep,
+    /// The filesystem decides later: what is dirty and all in the range stays, zapped. Only a
+    /// removal or another break may see it before faults are let in again.
+    Decide,
 }
 
 /// What a break does when a folio is busy.
@@ -371,8 +374,8 @@ pub(crate) enum OnBusy<'a> {
 /// Waits until nobody uses the pages of `range` and removes their entries.
 ///
 /// The caller holds the filesystem's lock that keeps faults out (`invalidate_lock` for ext4).
-/// When this returns `Ok`, `range` has no entries and is mapped nowhere, and this remains so
-/// until that lock is dropped. Process context, may sleep.
+/// When this returns `Ok`, `range` has no entries, but for those that [`Data::Decide`] leaves, and
+/// is mapped nowhere, and this remains so until that lock is dropped. Process context, may sleep.
 ///
 /// # Errors
 ///
@@ -672,7 +675,8 @@ fn say_busy(
     );
 }
 
-/// Step 3: removes all entries in `range`, none of which has a reference any more.
+/// Step 3: removes all entries in `range`, none of which has a reference any more, but for those
+/// that [`Data::Decide`] leaves.
 fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
     let mut cursor = mapping.at(range.first);
     let mut pages = cursor.lock();
@@ -691,7 +695,12 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
             continue;
         }
         let whole = range.contains(Range::of_entry(pages.index(), entry.order()));
-        if (data == Data::Keep || !whole) && entry.is_mapped() && pages.is_dirty() {
+        let dirty = entry.is_mapped() && pages.is_dirty();
+        if dirty && whole && data == Data::Decide {
+            breathe(&mut pages, &mut scanned, entry);
+            continue;
+        }
+        if dirty && (data == Data::Keep || !whole) {
             let locked = pages.lock_entry(entry);
             pages.unlocked(|| {
                 writeback::flush_now(&locked);

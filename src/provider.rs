@@ -196,10 +196,10 @@ unsafe extern "C" fn break_layout(
     what: bindings::dax_break,
     callback: Option<Callback>,
 ) -> c_int {
-    let data = if what == bindings::dax_break_DAX_BREAK_KEEP {
-        Data::Keep
-    } else {
-        Data::Discard
+    let data = match what {
+        bindings::dax_break_DAX_BREAK_DISCARD => Data::Discard,
+        bindings::dax_break_DAX_BREAK_DECIDE => Data::Decide,
+        _ => Data::Keep,
     };
     // SAFETY: `dax_break_layout()` passes on what the filesystem passed.
     unsafe { break_range(inode, start, end, data, callback) }

@@ -2,6 +2,7 @@
 """Builds rust_fsdax.ko out of tree."""
 
 import functools
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,8 +46,9 @@ def build_coverage(kernel: Built) -> tuple[Path, Path]:
     for name, source, env in (("rust_fsdax", "", {"RUST_FSDAX_KUNIT": "y", "RUST_FSDAX_COVERAGE": "y"}),
                               ("counters", "/tests/coverage", {})):
         out = BUILD / f"modules-coverage/{name}"
-        out.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
         with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
+            _prepare(out, kernel)
             run_logged(kernel.make(
                 [f"M={SOURCE_INSIDE}{source}", f"MO={_OUT_INSIDE}", "modules"], env=env,
                 binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)]),
@@ -59,8 +61,8 @@ def build_bench(kernel: Built) -> Path:
     """Build the module that measures folios, which needs the symbols of ours; return the .ko."""
     symbols = build(kernel, kunit=False).with_name("Module.symvers")
     out = BUILD / "modules-bench"
-    out.mkdir(parents=True, exist_ok=True)
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the bench module"):
+        _prepare(out, kernel)
         run_logged(kernel.make(
             [f"M={SOURCE_INSIDE}/bench/module", f"MO={_OUT_INSIDE}",
              f"KBUILD_EXTRA_SYMBOLS=/symbols/{symbols.name}", "modules"],
@@ -82,11 +84,24 @@ def install(kernel: Built, destination: Path) -> None:
 def run(kernel: Built, out: Path, targets: Iterable[str], *, kunit: bool, what: str, log: Path,
         binds: Iterable[Bind] = ()) -> None:
     """Run make for the module with its output in OUT: the checkout stays clean."""
-    out.mkdir(parents=True, exist_ok=True)
+    _prepare(out, kernel)
     run_logged(kernel.make(
         [f"M={SOURCE_INSIDE}", f"MO={_OUT_INSIDE}", *targets],
         binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True), *binds],
         env={"RUST_FSDAX_KUNIT": "y"} if kunit else {}), log, what)
+
+
+def _prepare(out: Path, kernel: Built) -> None:
+    """Have OUT, without what was built for another kernel.
+
+    That is not seen by make: all kernels have the same path, and a header that is not the same may
+    be older.
+    """
+    built_for = out / "built-for"
+    if out.exists() and (not built_for.exists() or built_for.read_text() != kernel.entry.name):
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    built_for.write_text(kernel.entry.name)
 
 
 def _out(kernel: Built) -> Path:

@@ -110,6 +110,60 @@ mod tests {
     }
 
     #[test]
+    fn r9_what_a_filesystem_decides_on_later_stays_dirty() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let events = Events::start()?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            let range = pages(0, PMD - 1);
+            for dirty in [false, true] {
+                file.insert(0, 0, order)?;
+                if dirty {
+                    file.mark(0, Mark::Dirty)?;
+                }
+                check_eq!(file.break_with(range, Data::Decide, OnBusy::Fail), Ok(()));
+                check_eq!(events.take(Event::Writeback), 0);
+                // It holds nothing: the block may be freed, and somebody else may use it.
+                check!(pgmap.is_idle(0));
+                check_eq!(pgmap.active(), 0);
+                check_eq!(file.kind(0), dirty.then_some(Kind::Zapped));
+            }
+            check!(file.has(0, Mark::Dirty));
+
+            // The blocks were not freed: a fault finds the page, and writeback the data.
+            file.insert(0, 0, order)?;
+            check_eq!(file.kind(0), Some(Kind::Tracked));
+            check_eq!(file.break_with(range, Data::Keep, OnBusy::Fail), Ok(()));
+            check_eq!(events.take(Event::Writeback), 1);
+            check_eq!(file.kind(0), None);
+
+            // They were freed.
+            file.insert(0, 0, order)?;
+            file.mark(0, Mark::Dirty)?;
+            check_eq!(file.break_with(range, Data::Decide, OnBusy::Fail), Ok(()));
+            check_eq!(file.break_now(range), Ok(()));
+            check_eq!(file.kind(0), None);
+            check_eq!(events.take(Event::Writeback), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r9_a_part_of_an_entry_is_flushed_whoever_decides() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let events = Events::start()?;
+
+        file.insert(0, 0, Order::Pmd)?;
+        file.mark(0, Mark::Dirty)?;
+        check_eq!(file.break_with(pages(1, 9), Data::Decide, OnBusy::Fail), Ok(()));
+        check_eq!(events.take(Event::Writeback), 1);
+        check_eq!(file.kind(0), None);
+        Ok(())
+    }
+
+    #[test]
     fn r9_a_refused_break_of_a_part_flushes_or_keeps_the_mark() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;

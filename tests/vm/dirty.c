@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Dirty state: fsync writes back exactly what was stored, whatever came between. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -178,6 +180,62 @@ static void shrink_keeps_the_rest(const struct env *e)
 	expect_flush(fd, N / 2, "after a truncate to the half");
 }
 
+/* Whole units that are dropped for sure. */
+static void discarded_is_not_written(const struct env *e)
+{
+	static const enum op ops[] = { OP_PUNCH, OP_ZERO };
+	const size_t pages = 2 * HUGE;
+	int small, huge;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+		char *p, *q;
+		long n;
+
+		p = dirty_file(e, &small);
+		huge = create_huge(e, "huge", 2);
+		q = map_file_huge(huge, pages, RW);
+		for (size_t k = 0; k < pages; k++)
+			q[k * PAGE] = 1;
+		flush_count_start();
+		must(do_op(ops[i], small, 4, 8));
+		must(do_op(ops[i], huge, 0, HUGE));
+		n = flush_count_stop();
+		check(!n, "%s wrote %ld pages back that it dropped", op_name[ops[i]], n);
+		expect_flush(small, N - 8, "of the other pages");
+		expect_flush(huge, HUGE, "of the other 2 MiB page");
+		check_page(p + 4 * PAGE, 0, "dropped");
+		check_page(p + 12 * PAGE, 212, "behind what was dropped");
+		must(munmap(p, N * PAGE));
+		must(munmap(q, pages * PAGE));
+		must(close(small));
+		must(close(huge));
+		must(unlink(in_dir(e, "huge")));
+	}
+}
+
+/* It grows the file, which is found out to be forbidden after its pages were unmapped. */
+static void failure_keeps_the_dirty_state(const struct env *e)
+{
+	const struct rlimit limit = { N * PAGE, N * PAGE };
+	long n;
+	int fd;
+	char *p = dirty_file(e, &fd);
+
+	signal(SIGXFSZ, SIG_IGN);
+	must(setrlimit(RLIMIT_FSIZE, &limit));
+	flush_count_start();
+	check(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, (N + 1) * PAGE) < 0 && errno == EFBIG,
+	      "zero range beyond the limit: %m");
+	must(fsync(fd));
+	n = flush_count_stop();
+	check(n == N, "%ld pages written back after a zero range that failed, not %ld", n, N);
+	for (long i = 0; i < N; i++) {
+		check_page(p + i * PAGE, 200 + i, "after a zero range that failed");
+		p[i * PAGE] = 1;
+	}
+	expect_flush(fd, N, "of stores after a zero range that failed");
+}
+
 /*
  * A range that begins or ends inside a page discards only a part of it. When
  * the rest is written back, by the operation or by fsync, is free.
@@ -201,9 +259,7 @@ static void part_of_a_page_keeps_the_rest(const struct env *e)
 	must(fallocate(fd, PUNCH, 5 * PAGE + 104, 2 * PAGE));
 	must(fsync(fd));
 	n = flush_count_stop();
-	/* XFS may fail after it has broken the layout, so that all data is kept until then. */
-	check(n == N - 1 || (n == N && !strcmp(e->fs, "xfs")),
-	      "punch from page to page: %ld pages written back, not %ld", n, N - 1);
+	check(n == N - 1, "punch from page to page: %ld pages written back, not %ld", n, N - 1);
 	for (long i = 0; i < N; i++)
 		p[i * PAGE] = 2;
 	flush_count_start();
@@ -314,6 +370,10 @@ static const struct test tests[] = {
 	  huge_mapping_keeps_the_rest, BOUND_ONLY },
 	{ "R9 zero range keeps the dirty state of other pages", zero_keeps_the_rest, BOUND_ONLY },
 	{ "R9 truncate keeps the dirty state of what remains", shrink_keeps_the_rest, BOUND_ONLY },
+	{ "R9 punch and zero range write nothing back that they drop", discarded_is_not_written,
+	  BOUND_ONLY },
+	{ "R9 a zero range that fails keeps all dirty state", failure_keeps_the_dirty_state,
+	  BOUND_ONLY },
 	{ "R9 part of a page discarded leaves the page dirty",
 	  part_of_a_page_keeps_the_rest, BOUND_ONLY },
 	{ "R9 growth and preallocation touch nothing", growth_keeps_all, BOUND_ONLY },

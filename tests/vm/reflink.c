@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,9 +33,31 @@ struct exchange_range {
 
 #define EXCHANGE_RANGE	_IOW('X', 129, struct exchange_range)
 
-enum pair_op { CLONE, CLONE_RANGE, DEDUPE, EXCHANGE };
+struct swapext {
+	int64_t version, target, tmp, offset, length;
+	char pad[16];
+	/* Of struct xfs_bstat: it says how the target was when it was copied. */
+	uint64_t ino;
+	uint16_t mode, nlink;
+	uint32_t uid, gid, rdev;
+	int32_t blksize;
+	int64_t size;
+	struct {
+		long sec;
+		int32_t nsec;
+	} atime, mtime, ctime;
+	int64_t blocks;
+	char rest[40];
+};
 
-static const char *const pair_op_name[] = { "clone", "clone range", "dedupe", "exchange" };
+#define SWAPEXT_VERSION	0
+#define IOC_SWAPEXT	_IOWR('X', 109, struct swapext)
+
+enum pair_op { CLONE, CLONE_RANGE, DEDUPE, EXCHANGE, SWAPEXT };
+
+static const char *const pair_op_name[] = {
+	"clone", "clone range", "dedupe", "exchange", "swap extents",
+};
 
 /* The same pages of two files. */
 struct pair {
@@ -87,6 +110,22 @@ static int do_pair(void *arg)
 		};
 
 		return ioctl(p->fd, EXCHANGE_RANGE, &range);
+	}
+	case SWAPEXT: {
+		struct stat st;
+		struct swapext swap = {
+			.version = SWAPEXT_VERSION,
+			.target = p->fd,
+			.tmp = p->other,
+			.length = bytes,
+		};
+
+		must(fstat(p->fd, &st));
+		swap.mtime.sec = st.st_mtim.tv_sec;
+		swap.mtime.nsec = st.st_mtim.tv_nsec;
+		swap.ctime.sec = st.st_ctim.tv_sec;
+		swap.ctime.nsec = st.st_ctim.tv_nsec;
+		return ioctl(p->fd, IOC_SWAPEXT, &swap);
 	}
 	}
 	return -1;
@@ -296,6 +335,45 @@ static void writes_copy_unmapped(const struct env *e)
 static void writes_copy_mapped(const struct env *e)
 {
 	writes_copy(e, true);
+}
+
+/*
+ * The buffer ends in a page that is not mapped. What the file shows behind the data is what was
+ * there before, and not what the new block had in it.
+ */
+static void short_writes_copy(const struct env *e)
+{
+	static const struct {
+		size_t pos, bytes, there;
+	} writes[] = {
+		{ 3 * PAGE, PAGE, 200 },		/* a whole page */
+		{ 5 * PAGE + 512, 2 * PAGE, 200 },	/* from inside of a page */
+		{ 8 * PAGE, 3 * PAGE, PAGE + 200 },	/* some pages, one of them whole */
+		{ 12 * PAGE, PAGE / 2, 200 },		/* to the inside of a page */
+	};
+	char *buf = must(mmap(NULL, 8 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	char was[N * PAGE], now[N * PAGE];
+	int fd[2];
+
+	must(munmap(buf + 4 * PAGE, 4 * PAGE));
+	memset(buf, 0xa5, 4 * PAGE);
+	/* The blocks that become free are not filled with what is expected. */
+	check_all_pages(fill_free_space(e, "fill", 0x7777), 0x7777, "fill");
+	must(unlink(in_dir(e, "fill")));
+	make_clones(e, fd);
+	must(pread(fd[0], was, sizeof(was), 0));
+	for (size_t i = 0; i < ARRAY_SIZE(writes); i++) {
+		const char *from = buf + 4 * PAGE - writes[i].there;
+		ssize_t n = pwrite(fd[0], from, writes[i].bytes, writes[i].pos);
+
+		check(n > 0 && n <= (ssize_t)writes[i].there, "short write %zu: %zd: %m", i, n);
+		memset(was + writes[i].pos, 0xa5, n);
+	}
+	must(pread(fd[0], now, sizeof(now), 0));
+	for (size_t i = 0; i < sizeof(now); i++)
+		check(now[i] == was[i], "byte %zu of page %zu is %#x, not %#x", i % PAGE, i / PAGE,
+		      (uint8_t)now[i], (uint8_t)was[i]);
+	expect(NULL, fd[1], 0, N, 100, "b");
 }
 
 static void unshare_copies(const struct env *e)
@@ -579,7 +657,7 @@ static void pair_waits(const struct env *e, enum pair_op op)
 		check_page(buf, (k % 2 ? other : 100) + 5, "page in the pipe");
 		job_succeeds(&job);
 		expect(p[k / 2], pair.fd, 0, N, k / 2 ? 100 : other, "the destination");
-		if (op != EXCHANGE)
+		if (op != EXCHANGE && op != SWAPEXT)
 			expect(p[!(k / 2)], pair.other, 0, N, k / 2 ? 100 : other, "the source");
 		else
 			expect(p[!(k / 2)], pair.other, 0, N, k / 2 ? other : 100, "the source");
@@ -633,6 +711,33 @@ static void interrupted_dedupe(const struct env *e)
 static void exchange_waits(const struct env *e)
 {
 	pair_waits(e, EXCHANGE);
+}
+
+static void swapext_waits_and_dies(const struct env *e)
+{
+	pair_waits(e, SWAPEXT);
+}
+
+/* Without a provider as well. */
+static void swapext_waits(const struct env *e)
+{
+	struct pair pair = { .op = SWAPEXT, .pages = N };
+	struct job job = { .op = OP_CALL, .call = do_pair, .arg = &pair };
+	char *p[2], buf[PAGE];
+	struct pin pin;
+
+	pair.fd = create_file(e, "a", N, 100);
+	pair.other = create_file(e, "b", N, 500);
+	p[0] = map_file(pair.fd, N, RW);
+	p[1] = map_file(pair.other, N, RW);
+	pin_pages(&pin, p[0] + 5 * PAGE, 1);
+	job_start(&job);
+	check(job_sleeps(&job), "the swap did not wait for a page in a pipe");
+	unpin_page(&pin, buf);
+	check_page(buf, 105, "page in the pipe");
+	job_succeeds(&job);
+	expect(p[0], pair.fd, 0, N, 500, "a");
+	expect(p[1], pair.other, 0, N, 100, "b");
 }
 
 /*
@@ -985,6 +1090,80 @@ static void huge_clones_race(const struct env *e)
 	clones_in_use(e, 24, true);
 }
 
+#define PIECES		((size_t)8)	/* of 2 MiB */
+#define READERS		4
+#define CLONES		200
+
+struct reader {
+	char *map;
+	atomic_int stop, laps, failures;
+};
+
+/* Backwards, since a clone is made from the front. */
+static void *read_backwards(void *arg)
+{
+	struct reader *r = arg;
+
+	while (!r->stop) {
+		must(madvise(r->map, PIECES * HUGE * PAGE, MADV_DONTNEED));
+		for (size_t i = PIECES; i--;)
+			r->failures += !!try_load(r->map + i * HUGE * PAGE, NULL);
+		r->laps++;
+	}
+	return NULL;
+}
+
+/* Each piece is an extent of its own, and a clone shares one after the other. */
+static int create_pieces(const struct env *e)
+{
+	int fd = create_huge(e, "source", 1), gaps = create_huge(e, "gaps", 1);
+	char buf[PAGE];
+
+	for (size_t i = 0; i < PIECES; i++) {
+		must(do_op(OP_ALLOCATE, fd, i * HUGE, HUGE));
+		must(do_op(OP_ALLOCATE, gaps, i * HUGE, HUGE));
+		fill_page(buf, 100 + i);
+		for (size_t k = 0; k < HUGE; k++)
+			write_at(fd, buf, PAGE, (i * HUGE + k) * PAGE);
+	}
+	must(fsync(fd));
+	must(close(gaps));
+	must(unlink(in_dir(e, "gaps")));
+	return fd;
+}
+
+/* Read faults of the source make no page that the clone cannot join. */
+static void clones_beside_readers(const struct env *e)
+{
+	int fd = create_pieces(e), other = new_file(e, "clone");
+	struct reader r = { .map = map_file_huge(fd, PIECES * HUGE, PROT_READ) };
+	pthread_t thread[READERS];
+
+	for (int t = 0; t < READERS; t++)
+		check(!pthread_create(&thread[t], NULL, read_backwards, &r), "no thread");
+	while (!r.laps)
+		usleep(1000);
+	for (int n = 0; n < CLONES; n++) {
+		char *q;
+
+		must(ftruncate(other, 0));
+		clone_all(other, fd);
+		q = n % 2 ? map_file(other, PIECES * HUGE, PROT_READ) :
+			    map_file_huge(other, PIECES * HUGE, PROT_READ);
+		for (size_t i = 0; i < PIECES; i++) {
+			const char *at = q + (i * HUGE + 7) * PAGE;
+
+			check(!try_load(at, NULL), "piece %zu of clone %d is not readable", i, n);
+			check_page(at, 100 + i, "clone");
+		}
+		must(munmap(q, PIECES * HUGE * PAGE));
+	}
+	r.stop = 1;
+	for (int t = 0; t < READERS; t++)
+		pthread_join(thread[t], NULL);
+	check(!r.failures, "%d loads of the source failed", r.failures);
+}
+
 static void eviction_of_a_clone(const struct env *e)
 {
 	struct job job = { .op = OP_UNLINK, .path = in_dir(e, "b") };
@@ -1022,6 +1201,7 @@ static const struct test tests[] = {
 	{ "R11 a store copies the page, for this file alone", store_copies, BOUND },
 	{ "R11 write(2) copies the page, for this file alone", writes_copy_unmapped, XFS },
 	{ "R11 write(2) over mapped shared pages", writes_copy_mapped, BOUND },
+	{ "R11 short write(2) copies what the data does not reach", short_writes_copy, XFS },
 	{ "R11 unshare copies and changes nothing", unshare_copies, BOUND },
 	{ "R11 dedupe shares blocks under mappings", dedupe, XFS },
 	{ "R11 exchange of mapped files", exchange, XFS },
@@ -1042,6 +1222,9 @@ static const struct test tests[] = {
 	{ "R12 dedupe waits for a pin in either file and can be killed", dedupe_waits, BOUND },
 	{ "R12 dedupe that a signal ends says EINTR", interrupted_dedupe, BOUND },
 	{ "R12 exchange waits for a pin in either file and can be killed", exchange_waits, BOUND },
+	{ "R12 a swap of extents waits for a pin", swapext_waits, XFS },
+	{ "R12 a swap of extents waits for a pin in either file and can be killed",
+	  swapext_waits_and_dies, BOUND },
 	{ "R17 write(2) leaves no block of a clone to a pin", write_waits, BOUND },
 	{ "R17 write(2) inside a page leaves no block of a clone to a pin",
 	  part_write_waits, BOUND },
@@ -1052,6 +1235,7 @@ static const struct test tests[] = {
 	{ "R11 clones of 2 MiB extents are mapped by pages", shared_in_2m, BOUND },
 	{ "R11 clones in use by many threads", clones_race, BOUND },
 	{ "R11 clones of 2 MiB pages in use by many threads", huge_clones_race, BOUND },
+	{ "R24 clones of a file that is read by 2 MiB meanwhile", clones_beside_readers, BOUND },
 	{ }
 };
 
