@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Figures of the demo for what goes wrong with 2 MiB pages, with files that
- * share blocks, with waits and with memory failure. Each cleans up behind it
- * where the kernel still can.
+ * share blocks, with waits, with the files of others and with memory failure.
+ * Each cleans up behind it where the kernel still can.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -496,6 +496,93 @@ static void stale_zero(const struct env *e)
 	drop(e, "demo", fd, p, pages);
 }
 
+#define SLEEPERS	64
+#define OTHERS		8
+#define OTHER_PAGES	((size_t)512)
+
+/* CPU time of an fsync that has nothing to write back. */
+static uint64_t clean_fsync(int fd)
+{
+	uint64_t least = UINT64_MAX;
+
+	must(fsync(fd));
+	for (int i = 0; i < 10; i++) {
+		uint64_t ns = thread_cpu_ns();
+
+		must(fsync(fd));
+		ns = thread_cpu_ns() - ns;
+		least = ns < least ? ns : least;
+	}
+	return least;
+}
+
+/* A file in use: all its pages are mapped anew. */
+static void use_file(int fd)
+{
+	char *p = map_file(fd, OTHER_PAGES, PROT_READ);
+
+	for (size_t i = 0; i < OTHER_PAGES; i++)
+		check(!try_load(p + i * PAGE, NULL), "SIGBUS");
+	must(munmap(p, OTHER_PAGES * PAGE));
+}
+
+static const char *numbered(const char *name, int i)
+{
+	static char buf[32];
+
+	snprintf(buf, sizeof(buf), "%s%d", name, i);
+	return buf;
+}
+
+/* D35: what it costs others that many punches have waited for pins of their own files. */
+static void strangers(const struct env *e)
+{
+	static struct job job[SLEEPERS];
+	static struct pin pin[SLEEPERS];
+	static char data[OTHER_PAGES * PAGE];
+	uint64_t before[OTHERS], after[OTHERS];
+	int fd[OTHERS], worst = 0;
+
+	for (int i = 0; i < OTHERS; i++) {
+		fd[i] = create_file(e, numbered("other", i), 0, 0);
+		check(pwrite(fd[i], data, sizeof(data), 0) == (ssize_t)sizeof(data), "write: %m");
+		use_file(fd[i]);
+		before[i] = clean_fsync(fd[i]);
+		/* Entries are made anew later on. */
+		must(do_op(OP_PUNCH, fd[i], 0, OTHER_PAGES));
+		check(pwrite(fd[i], data, sizeof(data), 0) == (ssize_t)sizeof(data), "write: %m");
+	}
+	for (int i = 0; i < SLEEPERS; i++) {
+		char *p;
+
+		job[i] = (struct job) { .op = OP_PUNCH, .first = 0, .pages = 1 };
+		job[i].fd = create_file(e, numbered("demo", i), 1, 100);
+		p = map_file(job[i].fd, 1, RW);
+		pin_pages(&pin[i], p, 1);
+		must(munmap(p, PAGE));
+		job_start(&job[i]);
+		job_until_asleep(&job[i]);
+	}
+	check(job_sleeps(&job[SLEEPERS - 1]), "the last punch did not wait");
+	for (int i = 0; i < OTHERS; i++)
+		use_file(fd[i]);
+	for (int i = 0; i < SLEEPERS; i++) {
+		check(!job[i].done, "punch %d did not wait", i);
+		unpin_all(&pin[i]);
+		job_succeeds(&job[i]);
+		close_pin(&pin[i]);
+		drop(e, numbered("demo", i), job[i].fd, NULL, 0);
+	}
+	for (int i = 0; i < OTHERS; i++) {
+		after[i] = clean_fsync(fd[i]);
+		if (after[i] * before[worst] > after[worst] * before[i])
+			worst = i;
+		drop(e, numbered("other", i), fd[i], NULL, 0);
+	}
+	printf("%s {\"figure\": \"strangers\", \"before\": %llu, \"after\": %llu}\n", e->label,
+	       (unsigned long long)before[worst], (unsigned long long)after[worst]);
+}
+
 const struct defect_figure defect_figures[] = {
 	{ "starve", starve },
 	{ "clone_mapped", clone_mapped },
@@ -508,5 +595,6 @@ const struct defect_figure defect_figures[] = {
 	{ "reuse", reuse },
 	{ "cow_write", cow_write },
 	{ "stale_zero", stale_zero },
+	{ "strangers", strangers },
 	{ }
 };
