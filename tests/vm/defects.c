@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -496,6 +497,127 @@ static void stale_zero(const struct env *e)
 	drop(e, "demo", fd, p, pages);
 }
 
+#define PIECES	((size_t)16)	/* of 2 MiB, of a file that is cloned */
+#define CLONES	24
+
+/* Also if whoever makes the clones is stuck. */
+struct clones {
+	atomic_int made, readable;
+};
+
+struct source_reader {
+	const char *map;
+	atomic_int stop, laps, failures;
+};
+
+/* Backwards: a clone is made from the front. */
+static void *read_source(void *arg)
+{
+	struct source_reader *r = arg;
+
+	while (!r->stop) {
+		must(madvise((void *)r->map, PIECES * HUGE * PAGE, MADV_DONTNEED));
+		for (size_t i = PIECES; i--;)
+			r->failures += !!try_load(r->map + i * HUGE * PAGE, NULL);
+		r->laps++;
+	}
+	return NULL;
+}
+
+/* Each piece is an extent of its own, for one transaction of a clone each. */
+static int create_pieces(const struct env *e)
+{
+	int fd = create_huge(e, "demo", 1), gaps = create_huge(e, "gaps", 1);
+	char *piece = malloc(HUGE * PAGE);
+
+	check(piece, "no memory");
+	for (size_t i = 0; i < PIECES; i++) {
+		for (size_t k = 0; k < HUGE; k++)
+			fill_page(piece + k * PAGE, 100 + i);
+		must(do_op(OP_ALLOCATE, fd, i * HUGE, HUGE));
+		must(do_op(OP_ALLOCATE, gaps, i * HUGE, HUGE));
+		check(pwrite(fd, piece, HUGE * PAGE, i * HUGE * PAGE) == (ssize_t)(HUGE * PAGE),
+		      "write: %m");
+	}
+	free(piece);
+	must(fsync(fd));
+	drop(e, "gaps", gaps, NULL, 0);
+	return fd;
+}
+
+static void make_clones(int fd, int other, struct clones *clones)
+{
+	char *p = map_file_huge(fd, PIECES * HUGE, PROT_READ);
+	struct source_reader r = { .map = p };
+	pthread_t thread[2];
+
+	for (size_t i = 0; i < PIECES; i++)
+		check_page(p + i * HUGE * PAGE, 100 + i, "source");
+	check(huge_pages(p, PIECES * HUGE) == PIECES * HUGE, "not mapped in 2 MiB");
+	for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+		check(!pthread_create(&thread[t], NULL, read_source, &r), "no thread");
+	for (int n = 0; n < CLONES; n++) {
+		int failures = r.failures, laps = r.laps;
+		bool readable = true;
+		char *q;
+
+		/* While the source is read. */
+		while (r.laps == laps)
+			usleep(1000);
+		must(ftruncate(other, 0));
+		must(ioctl(other, FICLONE, fd));
+		q = n % 2 ? map_file(other, PIECES * HUGE, PROT_READ) :
+			    map_file_huge(other, PIECES * HUGE, PROT_READ);
+		for (size_t i = 0; i < PIECES; i++) {
+			const char *at = q + (i * HUGE + 7) * PAGE;
+
+			readable = readable && !try_load(at, NULL) && page_is(at, 100 + i);
+		}
+		must(munmap(q, PIECES * HUGE * PAGE));
+		clones->readable += readable && r.failures == failures;
+		clones->made++;
+	}
+	r.stop = 1;
+	for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+		pthread_join(thread[t], NULL);
+}
+
+/* D33: a file is cloned while its 2 MiB pages are read. The kernel may be broken afterwards. */
+static void clone_faults(const struct env *e)
+{
+	struct clones *clones = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = create_pieces(e), other = create_file(e, "other", 0, 0), status = 0, last = 0;
+	bool ended = false;
+	pid_t pid;
+
+	check(clones != MAP_FAILED, "mmap: %m");
+	/* For those who see no second line. */
+	printf("%s {\"figure\": \"clone_faults\", \"clones\": %d}\n", e->label, CLONES);
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+	pid = must(fork());
+	if (!pid) {
+		make_clones(fd, other, clones);
+		_exit(0);
+	}
+	for (int idle = 0; idle < 600 && !ended; idle++) {
+		if (clones->made != last)
+			idle = 0;
+		last = clones->made;
+		ended = waitpid(pid, &status, WNOHANG) == pid;
+		usleep(10000);
+	}
+	printf("%s {\"figure\": \"clone_faults\", \"clones\": %d, \"made\": %d, \"readable\": %d, ",
+	       e->label, CLONES, clones->made, clones->readable);
+	printf("\"ended\": %s, \"failed\": %s}\n", json(ended), json(status));
+	if (!ended) {
+		kill(pid, SIGKILL);
+		return;
+	}
+	drop(e, "demo", fd, NULL, 0);
+	drop(e, "other", other, NULL, 0);
+}
+
 #define SLEEPERS	64
 #define OTHERS		8
 #define OTHER_PAGES	((size_t)512)
@@ -595,6 +717,7 @@ const struct defect_figure defect_figures[] = {
 	{ "reuse", reuse },
 	{ "cow_write", cow_write },
 	{ "stale_zero", stale_zero },
+	{ "clone_faults", clone_faults },
 	{ "strangers", strangers },
 	{ }
 };
