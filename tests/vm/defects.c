@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Figures of the demo for what goes wrong with 2 MiB pages, with files that
- * share blocks, with waits and with memory failure. Each cleans up behind it
- * where the kernel still can.
+ * share blocks, with waits, with the files of others and with memory failure.
+ * Each cleans up behind it where the kernel still can.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -496,6 +497,214 @@ static void stale_zero(const struct env *e)
 	drop(e, "demo", fd, p, pages);
 }
 
+#define PIECES	((size_t)16)	/* of 2 MiB, of a file that is cloned */
+#define CLONES	24
+
+/* Also if whoever makes the clones is stuck. */
+struct clones {
+	atomic_int made, readable;
+};
+
+struct source_reader {
+	const char *map;
+	atomic_int stop, laps, failures;
+};
+
+/* Backwards: a clone is made from the front. */
+static void *read_source(void *arg)
+{
+	struct source_reader *r = arg;
+
+	while (!r->stop) {
+		must(madvise((void *)r->map, PIECES * HUGE * PAGE, MADV_DONTNEED));
+		for (size_t i = PIECES; i--;)
+			r->failures += !!try_load(r->map + i * HUGE * PAGE, NULL);
+		r->laps++;
+	}
+	return NULL;
+}
+
+/* Each piece is an extent of its own, for one transaction of a clone each. */
+static int create_pieces(const struct env *e)
+{
+	int fd = create_huge(e, "demo", 1), gaps = create_huge(e, "gaps", 1);
+	char *piece = malloc(HUGE * PAGE);
+
+	check(piece, "no memory");
+	for (size_t i = 0; i < PIECES; i++) {
+		for (size_t k = 0; k < HUGE; k++)
+			fill_page(piece + k * PAGE, 100 + i);
+		must(do_op(OP_ALLOCATE, fd, i * HUGE, HUGE));
+		must(do_op(OP_ALLOCATE, gaps, i * HUGE, HUGE));
+		check(pwrite(fd, piece, HUGE * PAGE, i * HUGE * PAGE) == (ssize_t)(HUGE * PAGE),
+		      "write: %m");
+	}
+	free(piece);
+	must(fsync(fd));
+	drop(e, "gaps", gaps, NULL, 0);
+	return fd;
+}
+
+static void make_clones(int fd, int other, struct clones *clones)
+{
+	char *p = map_file_huge(fd, PIECES * HUGE, PROT_READ);
+	struct source_reader r = { .map = p };
+	pthread_t thread[2];
+
+	for (size_t i = 0; i < PIECES; i++)
+		check_page(p + i * HUGE * PAGE, 100 + i, "source");
+	check(huge_pages(p, PIECES * HUGE) == PIECES * HUGE, "not mapped in 2 MiB");
+	for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+		check(!pthread_create(&thread[t], NULL, read_source, &r), "no thread");
+	for (int n = 0; n < CLONES; n++) {
+		int failures = r.failures, laps = r.laps;
+		bool readable = true;
+		char *q;
+
+		/* While the source is read. */
+		while (r.laps == laps)
+			usleep(1000);
+		must(ftruncate(other, 0));
+		must(ioctl(other, FICLONE, fd));
+		q = n % 2 ? map_file(other, PIECES * HUGE, PROT_READ) :
+			    map_file_huge(other, PIECES * HUGE, PROT_READ);
+		for (size_t i = 0; i < PIECES; i++) {
+			const char *at = q + (i * HUGE + 7) * PAGE;
+
+			readable = readable && !try_load(at, NULL) && page_is(at, 100 + i);
+		}
+		must(munmap(q, PIECES * HUGE * PAGE));
+		clones->readable += readable && r.failures == failures;
+		clones->made++;
+	}
+	r.stop = 1;
+	for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+		pthread_join(thread[t], NULL);
+}
+
+/* D33: a file is cloned while its 2 MiB pages are read. The kernel may be broken afterwards. */
+static void clone_faults(const struct env *e)
+{
+	struct clones *clones = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = create_pieces(e), other = create_file(e, "other", 0, 0), status = 0, last = 0;
+	bool ended = false;
+	pid_t pid;
+
+	check(clones != MAP_FAILED, "mmap: %m");
+	/* For those who see no second line. */
+	printf("%s {\"figure\": \"clone_faults\", \"clones\": %d}\n", e->label, CLONES);
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+	pid = must(fork());
+	if (!pid) {
+		make_clones(fd, other, clones);
+		_exit(0);
+	}
+	for (int idle = 0; idle < 600 && !ended; idle++) {
+		if (clones->made != last)
+			idle = 0;
+		last = clones->made;
+		ended = waitpid(pid, &status, WNOHANG) == pid;
+		usleep(10000);
+	}
+	printf("%s {\"figure\": \"clone_faults\", \"clones\": %d, \"made\": %d, \"readable\": %d, ",
+	       e->label, CLONES, clones->made, clones->readable);
+	printf("\"ended\": %s, \"failed\": %s}\n", json(ended), json(status));
+	if (!ended) {
+		kill(pid, SIGKILL);
+		return;
+	}
+	drop(e, "demo", fd, NULL, 0);
+	drop(e, "other", other, NULL, 0);
+}
+
+#define SLEEPERS	64
+#define OTHERS		8
+#define OTHER_PAGES	((size_t)512)
+
+/* CPU time of an fsync that has nothing to write back. */
+static uint64_t clean_fsync(int fd)
+{
+	uint64_t least = UINT64_MAX;
+
+	must(fsync(fd));
+	for (int i = 0; i < 10; i++) {
+		uint64_t ns = thread_cpu_ns();
+
+		must(fsync(fd));
+		ns = thread_cpu_ns() - ns;
+		least = ns < least ? ns : least;
+	}
+	return least;
+}
+
+/* A file in use: all its pages are mapped anew. */
+static void use_file(int fd)
+{
+	char *p = map_file(fd, OTHER_PAGES, PROT_READ);
+
+	for (size_t i = 0; i < OTHER_PAGES; i++)
+		check(!try_load(p + i * PAGE, NULL), "SIGBUS");
+	must(munmap(p, OTHER_PAGES * PAGE));
+}
+
+static const char *numbered(const char *name, int i)
+{
+	static char buf[32];
+
+	snprintf(buf, sizeof(buf), "%s%d", name, i);
+	return buf;
+}
+
+/* D35: what it costs others that many punches have waited for pins of their own files. */
+static void strangers(const struct env *e)
+{
+	static struct job job[SLEEPERS];
+	static struct pin pin[SLEEPERS];
+	static char data[OTHER_PAGES * PAGE];
+	uint64_t before[OTHERS], after[OTHERS];
+	int fd[OTHERS], worst = 0;
+
+	for (int i = 0; i < OTHERS; i++) {
+		fd[i] = create_file(e, numbered("other", i), 0, 0);
+		check(pwrite(fd[i], data, sizeof(data), 0) == (ssize_t)sizeof(data), "write: %m");
+		use_file(fd[i]);
+		before[i] = clean_fsync(fd[i]);
+		/* Entries are made anew later on. */
+		must(do_op(OP_PUNCH, fd[i], 0, OTHER_PAGES));
+		check(pwrite(fd[i], data, sizeof(data), 0) == (ssize_t)sizeof(data), "write: %m");
+	}
+	for (int i = 0; i < SLEEPERS; i++) {
+		char *p;
+
+		job[i] = (struct job) { .op = OP_PUNCH, .first = 0, .pages = 1 };
+		job[i].fd = create_file(e, numbered("demo", i), 1, 100);
+		p = map_file(job[i].fd, 1, RW);
+		pin_pages(&pin[i], p, 1);
+		must(munmap(p, PAGE));
+		job_start(&job[i]);
+		job_until_asleep(&job[i]);
+	}
+	check(job_sleeps(&job[SLEEPERS - 1]), "the last punch did not wait");
+	for (int i = 0; i < OTHERS; i++)
+		use_file(fd[i]);
+	for (int i = 0; i < SLEEPERS; i++) {
+		check(!job[i].done, "punch %d did not wait", i);
+		unpin_all(&pin[i]);
+		job_succeeds(&job[i]);
+		close_pin(&pin[i]);
+		drop(e, numbered("demo", i), job[i].fd, NULL, 0);
+	}
+	for (int i = 0; i < OTHERS; i++) {
+		after[i] = clean_fsync(fd[i]);
+		if (after[i] * before[worst] > after[worst] * before[i])
+			worst = i;
+		drop(e, numbered("other", i), fd[i], NULL, 0);
+	}
+	printf("%s {\"figure\": \"strangers\", \"before\": %llu, \"after\": %llu}\n", e->label,
+	       (unsigned long long)before[worst], (unsigned long long)after[worst]);
+}
+
 const struct defect_figure defect_figures[] = {
 	{ "starve", starve },
 	{ "clone_mapped", clone_mapped },
@@ -508,5 +717,7 @@ const struct defect_figure defect_figures[] = {
 	{ "reuse", reuse },
 	{ "cow_write", cow_write },
 	{ "stale_zero", stale_zero },
+	{ "clone_faults", clone_faults },
+	{ "strangers", strangers },
 	{ }
 };

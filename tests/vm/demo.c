@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,6 +249,96 @@ static void removal(void)
 	printf("\"sigbus\": %s, \"ended\": %s}\n", json(answer == 1), json(ended));
 }
 
+#define OTHER_DIR	"/mnt/other"
+
+/* The other device, which nobody has mounted any more. */
+static const char *other_device(void)
+{
+	const char *dev = strcmp(env.dev, "/dev/pmem0") ? "/dev/pmem0" : "/dev/pmem1";
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	char dir[256] = "";
+	struct mntent *m;
+
+	check(f, "no list of mounts: %m");
+	while ((m = getmntent(f)))
+		if (!strcmp(m->mnt_fsname, dev))
+			snprintf(dir, sizeof(dir), "%s", m->mnt_dir);
+	endmntent(f);
+	if (*dir)
+		must(umount(dir));
+	return dev;
+}
+
+/* A process that has none of the pins and mappings of this one. */
+static pid_t in_child(bool (*call)(const char *), const char *arg)
+{
+	pid_t pid = must(fork());
+
+	if (!pid) {
+		close_range(3, ~0u, 0);
+		_exit(!call(arg));
+	}
+	return pid;
+}
+
+static bool unmount(const char *dir)
+{
+	return !umount(dir);
+}
+
+static bool ends_within(pid_t pid, int seconds)
+{
+	for (int i = 0; i <= seconds * 100; i++) {
+		int status;
+
+		if (must(waitpid(pid, &status, WNOHANG)) == pid) {
+			check(!status, "process %d failed", pid);
+			return true;
+		}
+		usleep(10000);
+	}
+	return false;
+}
+
+/*
+ * A page in a pipe keeps an umount waiting; the driver of a device is unbound that has nothing to
+ * do with it but that the same provider serves it. Nothing is mounted afterwards.
+ */
+static void unrelated(void)
+{
+	const char *dev = other_device();
+	int fd = create_file(&env, "demo", PAGES, 100);
+	char *p = map_file(fd, PAGES, RW), name[64], cmd[64];
+	bool bound = !strcmp(env.label, "rust"), waits, ended;
+	pid_t umounter, unbinder;
+	struct pin pin;
+
+	module_bind(bound);
+	snprintf(cmd, sizeof(cmd), "mkfs.%s -q %s %s", env.fs,
+		 strcmp(env.fs, "xfs") ? "-F -b 4096" : "-f", dev);
+	check(!system(cmd), "cannot make %s on %s", env.fs, dev);
+	check(!mount_fs(env.fs, dev, OTHER_DIR, NULL), "mount: %m");
+	check(mount_is_bound(OTHER_DIR) == bound, "not served by %s", env.label);
+	device_name(dev, name, sizeof(name));
+
+	pin_pages(&pin, p, 1);
+	must(munmap(p, PAGES * PAGE));
+	close(fd);
+	umounter = in_child(unmount, env.dir);
+	waits = task_sleeps(umounter, umounter, NULL);
+	unbinder = in_child(device_unbind, name);
+	ended = ends_within(unbinder, 10);
+	if (waits)
+		check(!ends_within(umounter, 0), "the umount did not wait for the pin");
+	unpin_all(&pin);
+	check(ends_within(umounter, 60), "the umount does not end");
+	check(ended || ends_within(unbinder, 60), "the unbind does not end");
+	must(umount(OTHER_DIR));
+	check(device_bind(name), "cannot bring %s back: %m", dev);
+	printf("%s {\"figure\": \"unrelated\", \"umount_waits\": %s, \"ended\": %s}\n", env.label,
+	       json(waits), json(ended));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -258,6 +349,7 @@ static const struct {
 	{ "refaults", refaults },
 	{ "busy_cost", busy_cost },
 	{ "removal", removal },
+	{ "unrelated", unrelated },
 };
 
 int main(int argc, char **argv)

@@ -17,12 +17,13 @@ fi
 providers=
 while [ "$1" != -- ]; do
 	providers="$providers $1"
-	up "$fs" "$1"
 	shift
 done
 shift
 for figure in "$@"; do
 	for provider in $providers; do
+		# A figure may leave nothing mounted.
+		grep -q " /mnt/$provider " /proc/mounts || up "$fs" "$provider"
 		"$FSDAX_BIN/demo" "$figure" "$provider" "$fs" "$(device "$provider")" "/mnt/$provider"
 	done
 done
