@@ -32,18 +32,9 @@ struct exchange_range {
 
 #define EXCHANGE_RANGE	_IOW('X', 129, struct exchange_range)
 
-enum pair_op { CLONE, CLONE_RANGE, DEDUPE, EXCHANGE };
+const char *const pair_op_name[] = { "clone", "clone range", "dedupe", "exchange" };
 
-static const char *const pair_op_name[] = { "clone", "clone range", "dedupe", "exchange" };
-
-/* The same pages of two files. */
-struct pair {
-	enum pair_op op;
-	int fd, other;		/* destination, source */
-	size_t first, pages;
-};
-
-static int do_pair(void *arg)
+int do_pair(void *arg)
 {
 	struct pair *p = arg;
 	const off_t start = p->first * PAGE, bytes = p->pages * PAGE;
