@@ -262,7 +262,7 @@ static void who_is_told_of_clones(const struct env *e)
  * Not on fs/dax.c, where each fault of a shared page unmaps it from all others, and
  * who does not have it mapped is not told.
  */
-#define MANY	((size_t)40)
+#define MANY	((size_t)24)
 #define READERS	((size_t)8)
 
 static pid_t reader(const int *fds, size_t who)

@@ -486,10 +486,10 @@ static void umount_of_another_device(const struct env *e)
 /*
  * Readers that fault the blocks of others: whoever reads the AGF waits for what
  * tells them of the removal, with the lock of an entry held. Nobody else touches
- * a page, so that it is the removal who ends them. More than two batches of
- * either kind: the same block in many files, many times in one file, many extents.
+ * a page, so that it is the removal who ends them. More than one batch of
+ * each kind: the same block in many files, many times in one file, many extents.
  */
-#define MANY	((size_t)40)
+#define MANY	((size_t)24)
 #define READERS	((size_t)8)
 
 enum many { CLONES, SELF_CLONE, PIECES, MANY_KINDS };
@@ -565,6 +565,20 @@ static pid_t reader(const struct env *e, size_t who)
 	}
 }
 
+/*
+ * XFS freezes itself before it kills, and writes the AGF back for that if it is
+ * dirty. It only tries to lock it, which never succeeds as long as readers queue
+ * up for it: write it back now, which is all that a freeze has to do.
+ */
+static void write_metadata_back(const struct env *e)
+{
+	int fd = must(open(e->dir, O_RDONLY | O_CLOEXEC));
+
+	must(ioctl(fd, FIFREEZE, 0));
+	must(ioctl(fd, FITHAW, 0));
+	close(fd);
+}
+
 static void killed_by_sigbus(pid_t pid, const char *who)
 {
 	int status;
@@ -588,6 +602,7 @@ static void readers_of_shared_blocks(const struct env *e)
 			many[kind][i] = witness(e, kind, i, ready[1]);
 			check(read(ready[0], &c, 1) == 1, "a process died");
 		}
+	write_metadata_back(e);
 	for (size_t i = 0; i < READERS; i++)
 		readers[i] = reader(e, i);
 	usleep(50000);
