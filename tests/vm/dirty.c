@@ -191,8 +191,9 @@ static void discarded_is_not_written(const struct env *e)
 		char *p, *q;
 		long n;
 
-		p = dirty_file(e, &small);
+		/* This one syncs the file system. */
 		huge = create_huge(e, "huge", 2);
+		p = dirty_file(e, &small);
 		q = map_file_huge(huge, pages, RW);
 		for (size_t k = 0; k < pages; k++)
 			q[k * PAGE] = 1;

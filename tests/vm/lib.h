@@ -48,6 +48,7 @@ enum where {
 	XFS_ONLY = 4,
 	FIRST_ONLY = 8,
 	LAST_ONLY = 16,
+	C_ONLY = 32,	/* only where fs/dax.c serves the mount */
 };
 
 struct test {
@@ -70,7 +71,7 @@ struct group {
 extern const struct group data_group, holes_group, dirty_group, layout_group,
 	interrupt_group, races_group, direct_group, evict_group, space_group,
 	stress_group, module_group, stock_group, leaks_group, removal_group, observe_group,
-	tools_group, moves_group,
+	tools_group, moves_group, calls_group,
 	huge_group, reflink_group,
 	poison_group,
 	unwritten_group, stress2_group, stack_group, erofs_group, powerfail_group,
@@ -173,6 +174,31 @@ void job_signal(struct job *job);
 void job_join(struct job *job);
 /* Join and check success. */
 void job_succeeds(struct job *job);
+
+/* Calls about the same pages of two files, of XFS. */
+enum pair_op { CLONE, CLONE_RANGE, DEDUPE, EXCHANGE, SWAPEXT };
+
+struct pair {
+	enum pair_op op;
+	int fd, other;		/* destination, source */
+	size_t first, pages;
+};
+
+extern const char *const pair_op_name[];
+
+int do_pair(void *pair);
+
+/* Of fs/ext4/ext4.h, which user space has no header of. */
+struct move_extent {
+	uint32_t reserved;
+	uint32_t donor_fd;
+	uint64_t orig_start;
+	uint64_t donor_start;
+	uint64_t len;
+	uint64_t moved_len;
+};
+
+#define EXT4_IOC_MOVE_EXT	_IOWR('f', 15, struct move_extent)
 
 /* Figures. */
 long minor_faults(void);

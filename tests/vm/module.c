@@ -173,6 +173,45 @@ static void pins_hold_the_module(const struct env *e)
 	unload();
 }
 
+static int umount_lazily(void *dir)
+{
+	return umount2(dir, MNT_DETACH);
+}
+
+/*
+ * The last that a page in a pipe keeps of a mount: no path leads to it, its file is
+ * unmapped and closed, and its eviction waits. A folio that no entry tracks
+ * at all needs another module, since every break and eviction waits for the pins of
+ * its folios: the KUnit suite has that.
+ */
+static void pages_hold_the_module(const struct env *e)
+{
+	struct job job = { .op = OP_CALL, .call = umount_lazily, .arg = (void *)e->dir };
+	char *p, buf[PAGE];
+	struct pin pin;
+	int fd;
+
+	load(e);
+	mount_new(e, e->dev, e->dir);
+	fd = create_file(e, "f", N, 100);
+	p = map_file(fd, N, RW);
+	pin_pages(&pin, p, 4);
+	munmap(p, N * PAGE);
+	close(fd);
+	job_start(&job);
+	check(job_sleeps(&job), "the umount did not wait for pages in a pipe");
+	check(access(in_dir(e, "f"), F_OK), "the mount is still there");
+	for (size_t i = 0; i < 4; i++) {
+		check(module_unload() && errno == EAGAIN,
+		      "the module went with %zu pages in a pipe", 4 - i);
+		check(!job.done, "the umount ended with %zu pages in a pipe", 4 - i);
+		unpin_page(&pin, buf);
+		check_page(buf, 100 + i, "page in the pipe");
+	}
+	job_succeeds(&job);
+	unload();
+}
+
 static long meminfo_kib(const char *key)
 {
 	char buf[8192], *at;
@@ -259,6 +298,8 @@ static const struct test tests[] = {
 	{ "R15 a bound mount refuses the unload, a stock one does not",
 	  mounts_hold_the_module, BOUND_ONLY },
 	{ "R15 a waiter refuses the unload", pins_hold_the_module, BOUND_ONLY },
+	{ "R15 pages in a pipe refuse the unload when no mount is to be seen",
+	  pages_hold_the_module, BOUND_ONLY },
 	{ }
 };
 

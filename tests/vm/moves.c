@@ -17,18 +17,6 @@
 #define RW	(PROT_READ | PROT_WRITE)
 #define N	((size_t)16)
 
-/* Of fs/ext4/ext4.h, which user space has no header of. */
-struct move_extent {
-	uint32_t reserved;
-	uint32_t donor_fd;
-	uint64_t orig_start;
-	uint64_t donor_start;
-	uint64_t len;
-	uint64_t moved_len;
-};
-
-#define EXT4_IOC_MOVE_EXT	_IOWR('f', 15, struct move_extent)
-
 static void mount_by_inode(const struct env *e)
 {
 	umount2(e->dir, MNT_DETACH);

@@ -256,6 +256,65 @@ static void who_is_told_of_clones(const struct env *e)
 	must(ftruncate(c, 0));
 }
 
+/*
+ * More files than the reverse map is asked for at a time, and processes that go on
+ * faulting the bad page of them: these read the AGF with the lock of its entry held.
+ * Not on fs/dax.c, where each fault of a shared page unmaps it from all others, and
+ * who does not have it mapped is not told.
+ */
+#define MANY	((size_t)24)
+#define READERS	((size_t)8)
+
+static pid_t reader(const int *fds, size_t who)
+{
+	pid_t pid = must(fork());
+	char *p[MANY / READERS];
+
+	if (pid)
+		return pid;
+	signal(SIGBUS, SIG_DFL);
+	must(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = map_file(fds[i * READERS + who], N, PROT_READ);
+	for (size_t i = 0;; i = (i + 1) % ARRAY_SIZE(p)) {
+		must(madvise(p[i] + 5 * PAGE, PAGE, MADV_DONTNEED));
+		(void)*(volatile char *)(p[i] + 5 * PAGE);
+	}
+}
+
+static void who_is_told_of_many_clones(const struct env *e)
+{
+	int a = create_file(e, "a", N, 100), fds[MANY], status;
+	char *p = map_file(a, N, RW), name[16];
+	struct witness witness[MANY];
+	pid_t readers[READERS];
+
+	check_page(p + 5 * PAGE, 105, "before");
+	for (size_t i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "clone%zu", i);
+		fds[i] = create_file(e, name, 0, 0);
+		must(ioctl(fds[i], FICLONE, a));
+	}
+	for (size_t i = 0; i < MANY; i++)
+		witness_start(&witness[i], fds[i], 3, 8, 2, false);
+	for (size_t i = 0; i < READERS; i++)
+		readers[i] = reader(fds, i);
+	usleep(50000);
+	listen_for_bus();
+	poison(p + 5 * PAGE);
+	expect_bus(BUS_MCEERR_AR, p + 5 * PAGE, SMALL_LSB, "own page");
+	for (size_t i = 0; i < READERS; i++) {
+		must(waitpid(readers[i], &status, 0));
+		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS,
+		      "a reader of the bad page: status %#x", status);
+	}
+	for (size_t i = 0; i < MANY; i++) {
+		witness_agrees(&witness[i], "a mapping of a clone");
+		must(ftruncate(fds[i], 0));
+	}
+	recovers(a, p, N, 5, 100);
+}
+
 #define INJECT "/sys/kernel/debug/hwpoison/corrupt-pfn"
 #define UNPOISON "/sys/kernel/debug/hwpoison/unpoison-pfn"
 
@@ -377,6 +436,8 @@ static const struct test tests[] = {
 	{ "R13 who maps the bad page is told, who does not is not", who_is_told, EVERYWHERE },
 	{ "R13 who maps the bad page of 2 MiB is told", who_is_told_of_2m, BOUND_ONLY },
 	{ "R13 who maps a clone of the bad page is told", who_is_told_of_clones, XFS_ONLY },
+	{ "D27 who maps one of many clones of the bad page is told, whoever reads it",
+	  who_is_told_of_many_clones, BOUND_ONLY | XFS_ONLY },
 	{ "R13 a page that a truncate waits for goes bad", pinned_and_zapped, BOUND_ONLY },
 	{ "R13 a page that nobody maps goes bad", without_a_mapping, BOUND_ONLY },
 	{ "R13 failures race with faults, punches and fsync", failures_race, BOUND_ONLY },

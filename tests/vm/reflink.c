@@ -53,20 +53,11 @@ struct swapext {
 #define SWAPEXT_VERSION	0
 #define IOC_SWAPEXT	_IOWR('X', 109, struct swapext)
 
-enum pair_op { CLONE, CLONE_RANGE, DEDUPE, EXCHANGE, SWAPEXT };
-
-static const char *const pair_op_name[] = {
+const char *const pair_op_name[] = {
 	"clone", "clone range", "dedupe", "exchange", "swap extents",
 };
 
-/* The same pages of two files. */
-struct pair {
-	enum pair_op op;
-	int fd, other;		/* destination, source */
-	size_t first, pages;
-};
-
-static int do_pair(void *arg)
+int do_pair(void *arg)
 {
 	struct pair *p = arg;
 	const off_t start = p->first * PAGE, bytes = p->pages * PAGE;

@@ -7,10 +7,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -21,6 +23,8 @@
 
 #define RW	(PROT_READ | PROT_WRITE)
 #define N	((size_t)16)
+#define OTHER_DEV	"/dev/pmem0"
+#define OTHER_DIR	"/mnt/other"
 
 /*
  * Ways to take a device away and to bring it back: its driver, or the region that
@@ -53,16 +57,27 @@ static void command(const struct env *e, const struct removal *r, bool back, cha
 		snprintf(cmd, size, format, e->dev[strlen(e->dev) - 1]);
 }
 
-/* A mounted file system with a synced file of @pages pages, stamped from 100 on. */
-static int start(const struct env *e, size_t pages)
+static void mount_new(const struct env *e, bool bound)
+{
+	module_bind(bound);
+	check(make_fs(e->fs, e->dev), "cannot make %s on %s", e->fs, e->dev);
+	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
+	check(mount_is_bound(e->dir) == bound, "the mount is %sbound", bound ? "not " : "");
+}
+
+static void load(const struct env *e)
 {
 	check(e->ko, "no module given");
 	check(!module_load(e->ko), "cannot load the module: %m");
-	check(make_fs(e->fs, e->dev), "cannot make %s on %s", e->fs, e->dev);
-	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
-	check(mount_is_bound(e->dir), "the mount is not bound");
 	/* XFS sends it to all who map a file, before anything else happens. */
 	signal(SIGBUS, SIG_IGN);
+}
+
+/* A mounted file system with a synced file of @pages pages, stamped from 100 on. */
+static int start(const struct env *e, size_t pages)
+{
+	load(e);
+	mount_new(e, true);
 	return create_file(e, "synced", pages, 100);
 }
 
@@ -342,12 +357,279 @@ static void under_load(const struct env *e)
 	printf("# removed and brought back %d times\n", rounds);
 }
 
+/* A mount whose umount waits for a page in a pipe. */
+struct hanging {
+	struct pin pin;
+	pid_t umounter;
+};
+
+static pid_t umount_start(const struct env *e)
+{
+	pid_t pid = must(fork());
+
+	if (!pid) {
+		execlp("umount", "umount", e->dir, NULL);
+		_exit(1);
+	}
+	return pid;
+}
+
+static void hang_start(const struct env *e, bool bound, struct hanging *h)
+{
+	char *p;
+	int fd;
+
+	mount_new(e, bound);
+	fd = create_file(e, "pinned", N, 500);
+	p = map_file(fd, N, RW);
+	check_page(p, 500, "mapped");
+	pin_pages(&h->pin, p, 1);
+	must(munmap(p, N * PAGE));
+	close(fd);
+	h->umounter = umount_start(e);
+	check(task_sleeps(h->umounter, h->umounter, NULL), "the umount did not wait for the pin");
+}
+
+static void hang_ends(struct hanging *h)
+{
+	char buf[PAGE];
+	int status;
+
+	check(!waitpid(h->umounter, &status, WNOHANG), "the umount ended with a page in a pipe");
+	unpin_page(&h->pin, buf);
+	check_page(buf, 500, "page in the pipe");
+	close(h->pin.rd);
+	close(h->pin.wr);
+	must(waitpid(h->umounter, &status, 0));
+	check(!status, "umount failed");
+}
+
+/* In time: a limit, which is far from what it takes. */
+static bool process_ends(pid_t pid, int *status)
+{
+	for (int i = 0; i < 6000; i++) {
+		if (must(waitpid(pid, status, WNOHANG)))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/* All tables, in a new process, which needs nothing that others hold. */
+static void debugfs_is_readable(const char *when)
+{
+	pid_t pid = must(fork());
+	int status;
+
+	if (!pid) {
+		execl("/bin/sh", "sh", "-c",
+		      "cd /sys/kernel/debug/" MODULE_NAME " && cat mounts busy waiters > /dev/null",
+		      NULL);
+		_exit(1);
+	}
+	check(process_ends(pid, &status), "debugfs cannot be read %s", when);
+	check(!status, "reading debugfs fails %s", when);
+}
+
+static void beside_a_hanging_umount(const struct env *e, bool bound, bool other_bound)
+{
+	struct env other = *e;
+	struct removal r = { .how = UNBIND };
+	struct hanging h;
+	struct pin pin;
+	int fd, status;
+	char *p = NULL;
+
+	load(e);
+	other.dev = OTHER_DEV;
+	other.dir = OTHER_DIR;
+	hang_start(&other, other_bound, &h);
+	debugfs_is_readable("beside an umount that waits");
+	mount_new(e, bound);
+	fd = create_file(e, "synced", N, 100);
+	/* A mapping of what fs/dax.c serves does not survive it (D4). */
+	if (bound) {
+		p = map_file(fd, N, RW);
+		for (size_t i = 0; i < N; i++)
+			check_page(p + i * PAGE, 100 + i, "mapped");
+		pin_pages(&pin, p, 1);
+	}
+	unbind_start(e, &r);
+	if (bound) {
+		/* It never sleeps for long, since it tries the other mount again. */
+		usleep(500000);
+		check(!must(waitpid(r.pid, NULL, WNOHANG)),
+		      "the removal did not wait for its own pin");
+		check_sigbus(p, N, "with a pin");
+		debugfs_is_readable("beside a removal that waits");
+		unpin_all(&pin);
+		close(pin.rd);
+		close(pin.wr);
+	}
+	check(process_ends(r.pid, &status),
+	      "the removal of %s waits for the umount of %s", e->dev, OTHER_DEV);
+	check(!status, "%s failed", how_to[r.how].name);
+	hang_ends(&h);
+	if (p)
+		must(munmap(p, N * PAGE));
+	close(fd);
+	must(umount(e->dir));
+	bring_back(e, &r, N);
+}
+
+static void umount_of_another_device(const struct env *e)
+{
+	for (int served = 0; served < 4; served++)
+		beside_a_hanging_umount(e, served & 1, served & 2);
+}
+
+/*
+ * Readers that fault the blocks of others: whoever reads the AGF waits for what
+ * tells them of the removal, with the lock of an entry held. Nobody else touches
+ * a page, so that it is the removal who ends them. More than one batch of
+ * each kind: the same block in many files, many times in one file, many extents.
+ */
+#define MANY	((size_t)24)
+#define READERS	((size_t)8)
+
+enum many { CLONES, SELF_CLONE, PIECES, MANY_KINDS };
+
+static const char *many_name(enum many kind, size_t i)
+{
+	static char name[32];
+
+	if (kind == CLONES)
+		snprintf(name, sizeof(name), "clone%zu", i);
+	else
+		strcpy(name, kind == PIECES ? "pieces" : "self");
+	return name;
+}
+
+static void make_many(const struct env *e, int synced)
+{
+	int self = create_file(e, many_name(SELF_CLONE, 0), 0, 0);
+	int pieces = create_file(e, many_name(PIECES, 0), 2 * MANY, 0);
+
+	for (size_t i = 0; i < MANY; i++) {
+		struct file_clone_range range = { synced, 0, PAGE, i * PAGE };
+		int fd = create_file(e, many_name(CLONES, i), 0, 0);
+
+		must(ioctl(fd, FICLONE, synced));
+		close(fd);
+		must(ioctl(self, FICLONERANGE, &range));
+		must(do_op(OP_PUNCH, pieces, 2 * i + 1, 1));
+	}
+	close(self);
+	close(pieces);
+}
+
+/* Maps a page of its file, says so, and waits for SIGBUS. */
+static pid_t witness(const struct env *e, enum many kind, size_t i, int ready)
+{
+	const off_t pos = (kind == CLONES ? 0 : kind == PIECES ? 2 * i : i) * PAGE;
+	pid_t pid = must(fork());
+	char *p;
+	int fd;
+
+	if (pid)
+		return pid;
+	signal(SIGBUS, SIG_DFL);
+	fd = must(open(in_dir(e, many_name(kind, i)), O_RDONLY));
+	p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, pos);
+	check(p != MAP_FAILED, "mmap: %m");
+	check_page(p, kind == PIECES ? 2 * i : 100, many_name(kind, i));
+	close(fd);
+	must(write(ready, "", 1));
+	for (;;)
+		pause();
+}
+
+static pid_t reader(const struct env *e, size_t who)
+{
+	char *p[MANY / READERS];
+	pid_t pid = must(fork());
+
+	if (pid)
+		return pid;
+	signal(SIGBUS, SIG_DFL);
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++) {
+		int fd = must(open(in_dir(e, many_name(CLONES, i * READERS + who)), O_RDONLY));
+
+		p[i] = map_file(fd, N, PROT_READ);
+		close(fd);
+	}
+	for (size_t i = 0;; i = (i + 1) % ARRAY_SIZE(p)) {
+		must(madvise(p[i], N * PAGE, MADV_DONTNEED));
+		for (size_t page = 0; page < N; page++)
+			(void)*(volatile char *)(p[i] + page * PAGE);
+	}
+}
+
+/*
+ * XFS freezes itself before it kills, and writes the AGF back for that if it is
+ * dirty. It only tries to lock it, which never succeeds as long as readers queue
+ * up for it: write it back now, which is all that a freeze has to do.
+ */
+static void write_metadata_back(const struct env *e)
+{
+	int fd = must(open(e->dir, O_RDONLY | O_CLOEXEC));
+
+	must(ioctl(fd, FIFREEZE, 0));
+	must(ioctl(fd, FITHAW, 0));
+	close(fd);
+}
+
+static void killed_by_sigbus(pid_t pid, const char *who)
+{
+	int status;
+
+	check(process_ends(pid, &status), "%s is not killed", who);
+	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "%s: status %#x", who, status);
+}
+
+static void readers_of_shared_blocks(const struct env *e)
+{
+	int fd = start(e, N), ready[2], status;
+	pid_t many[MANY_KINDS][MANY], readers[READERS];
+	struct removal r = { .how = UNBIND };
+	char c;
+
+	make_many(e, fd);
+	close(fd);
+	must(pipe2(ready, O_CLOEXEC));
+	for (enum many kind = 0; kind < MANY_KINDS; kind++)
+		for (size_t i = 0; i < MANY; i++) {
+			many[kind][i] = witness(e, kind, i, ready[1]);
+			check(read(ready[0], &c, 1) == 1, "a process died");
+		}
+	write_metadata_back(e);
+	for (size_t i = 0; i < READERS; i++)
+		readers[i] = reader(e, i);
+	usleep(50000);
+	unbind_start(e, &r);
+	check(process_ends(r.pid, &status), "the removal waits for readers");
+	check(!status, "%s failed", how_to[r.how].name);
+	for (size_t i = 0; i < READERS; i++)
+		killed_by_sigbus(readers[i], "a reader");
+	for (enum many kind = 0; kind < MANY_KINDS; kind++)
+		for (size_t i = 0; i < MANY; i++)
+			killed_by_sigbus(many[kind][i], many_name(kind, i));
+	close(ready[0]);
+	close(ready[1]);
+	must(umount(e->dir));
+	bring_back(e, &r, N);
+}
+
 static const struct test tests[] = {
 	{ "R14 removal revokes all mappings and ends under them",
 	  mappings_are_revoked, BOUND_ONLY },
 	{ "R14 removal waits for pages in a pipe alone, and says so",
 	  pins_are_waited_for, BOUND_ONLY },
 	{ "R14 removal under load", under_load, BOUND_ONLY },
+	{ "R22 removal waits for no umount of another device, debugfs for neither",
+	  umount_of_another_device, BOUND_ONLY },
+	{ "D27 removal under readers of many shared blocks kills them all",
+	  readers_of_shared_blocks, XFS_ONLY },
 	{ }
 };
 

@@ -26,7 +26,7 @@
 static const struct group *const groups[] = {
 	&data_group, &holes_group, &dirty_group, &layout_group, &interrupt_group,
 	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
-	&huge_group, &reflink_group, &unwritten_group, &stress2_group,
+	&huge_group, &reflink_group, &unwritten_group, &stress2_group, &calls_group,
 	&module_group, &stock_group, &leaks_group, &removal_group, &observe_group, &tools_group,
 	&stack_group, &moves_group, &erofs_group, &powerfail_group, &powerfail_removal_group,
 	&inject_group, &injected_group, &options_group,
@@ -84,6 +84,8 @@ static bool test_wanted(const struct test *t, const struct env *e)
 	if (t->where & XFS_ONLY && strcmp(e->fs, "xfs"))
 		return false;
 	if ((t->where & FIRST_ONLY && !e->first) || (t->where & LAST_ONLY && !e->last))
+		return false;
+	if (t->where & C_ONLY && e->bound)
 		return false;
 	return !(t->where & BOUND_ONLY) || strcmp(e->label, "C");
 }
