@@ -11,7 +11,6 @@
 #include <linux/fault-inject.h>
 #include <linux/limits.h>
 #include <linux/stat.h>
-#include <linux/version.h>
 #include "inject.h"
 
 static DECLARE_FAULT_ATTR(fail);
@@ -34,7 +33,7 @@ void rust_fsdax_inject_create(struct dentry *parent)
 /* Before 7.3 the attribute keeps its directory, for its name. */
 void rust_fsdax_inject_remove(void)
 {
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+#ifdef LINUX_7_2
 	dput(fail.dname);
 	fail.dname = NULL;
 #endif

@@ -50,7 +50,7 @@ void prep_compound_page(struct page *page, unsigned int order);
  * that CPUs seldom meet that use different folios.
  */
 struct folio_lock {
-	spinlock_t lock;
+	spinlock_t lock; /* of all folios with this hash */
 } ____cacheline_aligned_in_smp;
 
 #define FOLIO_LOCKS_PER_CPU 8
@@ -78,6 +78,7 @@ void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags)
 
 bool rust_fsdax_waitqueue_active(struct wait_queue_head *head)
 {
+	/* Callers have a barrier, see src/wait.rs. */
 	return waitqueue_active(head);
 }
 
@@ -121,7 +122,7 @@ void rust_fsdax_alarm_delete(struct rust_fsdax_alarm *alarm)
  */
 #define SLEEPER_BITS 8
 static struct sleepers {
-	spinlock_t lock;
+	spinlock_t lock; /* of the list */
 	struct hlist_head list;
 } ____cacheline_aligned_in_smp sleepers[1 << SLEEPER_BITS];
 

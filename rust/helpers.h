@@ -70,6 +70,7 @@ struct rust_fsdax_alarm {
 	struct timer_list timer;
 	struct task_struct *task;
 };
+
 void rust_fsdax_alarm_init(struct rust_fsdax_alarm *alarm);
 void rust_fsdax_alarm_set(struct rust_fsdax_alarm *alarm, unsigned int ms);
 bool rust_fsdax_alarm_rang(struct rust_fsdax_alarm *alarm);
@@ -80,6 +81,7 @@ struct rust_fsdax_sleeper {
 	struct hlist_node node;
 	struct address_space *mapping;
 };
+
 void rust_fsdax_sleeper_add(struct rust_fsdax_sleeper *sleeper,
 			    struct address_space *mapping);
 void rust_fsdax_sleeper_del(struct rust_fsdax_sleeper *sleeper);

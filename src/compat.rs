@@ -2,7 +2,7 @@
 
 //! What the `kernel` crate calls differently in the supported series of Linux.
 //!
-//! Kbuild sets `LINUX_7_2` and so on. What differs in C asks for `LINUX_VERSION_CODE` where it is.
+//! Kbuild sets `LINUX_7_2` and so on. What differs in C asks for the same names where it is.
 
 use kernel::prelude::*;
 

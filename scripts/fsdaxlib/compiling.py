@@ -26,8 +26,10 @@ def checkpatch(series: str) -> None:
         LOGS / f"checkpatch-{series}.log", f"checkpatch of patches/linux-{series}")
 
 
-# What checkpatch is asked everywhere. Signed-off-by is the submitter's to add.
-CHECKPATCH = ("--strict", "--quiet", "--terse", "--show-types", "--ignore=CAMELCASE,FILE_PATH_CHANGES")
+# What checkpatch is asked everywhere. Signed-off-by is the submitter's to add, and Fixes: cannot be
+# found out from a source without history.
+CHECKPATCH = ("--strict", "--quiet", "--terse", "--show-types",
+              "--ignore=CAMELCASE,FILE_PATH_CHANGES,MISSING_FIXES_TAG")
 
 
 def touched(series: str) -> list[str]:

@@ -157,7 +157,10 @@ mod tests {
 
         file.insert(0, 0, Order::Pmd)?;
         file.mark(0, Mark::Dirty)?;
-        check_eq!(file.break_with(pages(1, 9), Data::Decide, OnBusy::Fail), Ok(()));
+        check_eq!(
+            file.break_with(pages(1, 9), Data::Decide, OnBusy::Fail),
+            Ok(())
+        );
         check_eq!(events.take(Event::Writeback), 1);
         check_eq!(file.kind(0), None);
         Ok(())

@@ -4,8 +4,6 @@
  * how many of them the call writes back, and how many a following fsync() does.
  * What the module serves loses none. What it does not serve is as without the
  * series: it loses what stock loses, and nothing else.
- *
- * XFS_IOC_SWAPEXT is not here, since fs/dax.c warns about the entries that it meets.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -190,6 +188,13 @@ static int exchange(const struct files *f)
 	return with_other(f, EXCHANGE);
 }
 
+static int swap_extents(const struct files *f)
+{
+	struct pair pair = { .op = SWAPEXT, .fd = f->fd, .other = f->other, .pages = N };
+
+	return do_pair(&pair);
+}
+
 /* Without a provider a break is one of the whole file, and forgets all dirty pages (D1, D2). */
 static const struct call calls[] = {
 	{ "truncate", shrink, .discards = N - FIRST, .defect = "D1" },
@@ -229,6 +234,7 @@ static const struct call calls[] = {
 	{ "copy range", copy_range, XFS_ONLY, TWO_FILES, .discards = COUNT, .defect = "D1" },
 	{ "dedupe", dedupe, XFS_ONLY, TWO_FILES, .discards = COUNT, .defect = "D1" },
 	{ "exchange", exchange, XFS_ONLY, TWO_FILES, .defect = "D1" },
+	{ "swap of extents", swap_extents, XFS_ONLY, TWO_FILES, .in_call = 2 * N },
 };
 
 static char *store(int fd, size_t pages, uint64_t stamp)

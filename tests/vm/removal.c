@@ -501,7 +501,7 @@ static const char *many_name(enum many kind, size_t i)
 	if (kind == CLONES)
 		snprintf(name, sizeof(name), "clone%zu", i);
 	else
-		strcpy(name, kind == PIECES ? "pieces" : "self");
+		snprintf(name, sizeof(name), "%s", kind == PIECES ? "pieces" : "self");
 	return name;
 }
 
