@@ -246,29 +246,29 @@ static char *store(int fd, size_t pages, uint64_t stamp)
 	return p;
 }
 
-static void set_up(const struct env *e, enum before before, struct files *f)
+static void set_up(const struct env *e, enum before state, struct files *f)
 {
 	struct pair whole = { .op = CLONE };
 
-	f->before = before;
+	f->before = state;
 	f->fd = create_file(e, "f", N, 100);
 	f->other = -1;
 	f->dirty = N;
-	if (before == IN_A_PAGE || before == CLONED_IN_A_PAGE) {
+	if (state == IN_A_PAGE || state == CLONED_IN_A_PAGE) {
 		must(ftruncate(f->fd, N * PAGE + 100));
 		f->dirty++;
 	}
-	if (before == CLONED || before == CLONED_IN_A_PAGE || before == HALF_SHARED) {
+	if (state == CLONED || state == CLONED_IN_A_PAGE || state == HALF_SHARED) {
 		f->other = create_file(e, "g", 0, 0);
 		whole.fd = f->other;
 		whole.other = f->fd;
 		must(do_pair(&whole));
 	}
-	if (before == HALF_SHARED)
+	if (state == HALF_SHARED)
 		f->dirty = N / 2;
 	must(fsync(f->fd));
 	f->map = store(f->fd, f->dirty, 200);
-	if (before == TWO_FILES) {
+	if (state == TWO_FILES) {
 		f->other = create_file(e, "g", N, 100);
 		f->other_map = store(f->other, N, 200);
 	}
