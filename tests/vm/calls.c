@@ -192,6 +192,13 @@ static int swap_extents(const struct files *f)
 {
 	struct pair pair = { .op = SWAPEXT, .fd = f->fd, .other = f->other, .pages = N };
 
+	if (!do_pair(&pair))
+		return 0;
+	if (errno != EINVAL)
+		return -1;
+	/* The target must not have fewer extents than the other file. */
+	pair.fd = f->other;
+	pair.other = f->fd;
 	return do_pair(&pair);
 }
 

@@ -6,6 +6,7 @@
 #include <linux/falloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -184,10 +185,12 @@ static void shrink_keeps_the_rest(const struct env *e)
 static void discarded_is_not_written(const struct env *e)
 {
 	static const enum op ops[] = { OP_PUNCH, OP_ZERO };
+	/* ext4 may find no space to zero something, and keeps all data until it knows. */
+	const size_t n_ops = strcmp(e->fs, "xfs") ? 1 : 2;
 	const size_t pages = 2 * HUGE;
 	int small, huge;
 
-	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+	for (size_t i = 0; i < n_ops; i++) {
 		char *p, *q;
 		long n;
 

@@ -621,6 +621,22 @@ static void waits_and_dies(int (*call)(void *), void *arg, const struct pin *pin
 	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%s: status %#x", what, status);
 }
 
+/* Many extents: the target of a swap must not have fewer than the other file. */
+static void fragment(const struct env *e, int fd, uint64_t stamp)
+{
+	int scratch = new_file(e, "scratch");
+	char buf[PAGE];
+
+	clone_all(scratch, fd);
+	for (size_t i = 1; i < N; i += 2) {
+		fill_page(buf, stamp + i);
+		write_at(fd, buf, PAGE, i * PAGE);
+	}
+	must(fsync(fd));
+	must(close(scratch));
+	must(unlink(in_dir(e, "scratch")));
+}
+
 /* A pin in either file, whichever lock comes first. */
 static void pair_waits(const struct env *e, enum pair_op op)
 {
@@ -634,6 +650,8 @@ static void pair_waits(const struct env *e, enum pair_op op)
 
 		fd[0] = create_file(e, "a", N, 100);
 		fd[1] = create_file(e, "b", N, other);
+		if (op == SWAPEXT)
+			fragment(e, fd[k / 2], k / 2 ? other : 100);
 		for (int i = 0; i < 2; i++)
 			p[i] = map_file(fd[i], N, RW);
 		pair.fd = fd[k / 2];
@@ -718,6 +736,7 @@ static void swapext_is_refused(const struct env *e)
 
 	pair.fd = create_file(e, "a", N, 100);
 	pair.other = create_file(e, "b", N, 500);
+	fragment(e, pair.fd, 100);
 	p[0] = map_file(pair.fd, N, RW);
 	p[1] = map_file(pair.other, N, RW);
 	for (int k = 0; k < 2; k++) {
