@@ -353,8 +353,8 @@ pub(crate) enum Data {
     Discard,
     /// It lives on: dirty entries are written back before they go.
     Keep,
-    /// The filesystem decides later: what is dirty and all in the range stays, zapped. Only a
-    /// removal or another break may see it before faults are let in again.
+    /// The filesystem decides later: what is dirty and all in the range stays, zapped. A writeback,
+    /// a removal or another break may see it before faults are let in again.
     Decide,
 }
 

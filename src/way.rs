@@ -86,7 +86,7 @@ pub(crate) fn make_way(mapping: Mapping<'_>, index: usize, pfn: usize, ms: u32) 
             let Some((mut locked, reference)) = found else {
                 return Ok(());
             };
-            // The entry is locked, so that it keeps its own one.
+            // If the locked entry is tracked it keeps its own one, and `give_up` looks at the rest.
             drop(reference);
             if fsdax::give_up(&mut locked) == Left::Idle {
                 return Ok(());

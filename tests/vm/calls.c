@@ -48,7 +48,7 @@ struct call {
 	enum before before;
 	int err;		/* what it fails with */
 	size_t discards;	/* dirty pages that it takes away */
-	size_t copies;		/* others that it copies and, since patch 6, flushes */
+	size_t copies;		/* others that it copies, which the series flushes */
 	/* Pages that stock writes back: in the call, in fsync() after it. */
 	size_t in_call, in_fsync;
 	const char *defect;	/* why these are fewer than there should be */

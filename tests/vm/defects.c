@@ -505,57 +505,17 @@ struct clones {
 	atomic_int made, readable;
 };
 
-struct source_reader {
-	const char *map;
-	atomic_int stop, laps, failures;
-};
-
-/* Backwards: a clone is made from the front. */
-static void *read_source(void *arg)
-{
-	struct source_reader *r = arg;
-
-	while (!r->stop) {
-		must(madvise((void *)r->map, PIECES * HUGE * PAGE, MADV_DONTNEED));
-		for (size_t i = PIECES; i--;)
-			r->failures += !!try_load(r->map + i * HUGE * PAGE, NULL);
-		r->laps++;
-	}
-	return NULL;
-}
-
-/* Each piece is an extent of its own, for one transaction of a clone each. */
-static int create_pieces(const struct env *e)
-{
-	int fd = create_huge(e, "demo", 1), gaps = create_huge(e, "gaps", 1);
-	char *piece = malloc(HUGE * PAGE);
-
-	check(piece, "no memory");
-	for (size_t i = 0; i < PIECES; i++) {
-		for (size_t k = 0; k < HUGE; k++)
-			fill_page(piece + k * PAGE, 100 + i);
-		must(do_op(OP_ALLOCATE, fd, i * HUGE, HUGE));
-		must(do_op(OP_ALLOCATE, gaps, i * HUGE, HUGE));
-		check(pwrite(fd, piece, HUGE * PAGE, i * HUGE * PAGE) == (ssize_t)(HUGE * PAGE),
-		      "write: %m");
-	}
-	free(piece);
-	must(fsync(fd));
-	drop(e, "gaps", gaps, NULL, 0);
-	return fd;
-}
-
 static void make_clones(int fd, int other, struct clones *clones)
 {
 	char *p = map_file_huge(fd, PIECES * HUGE, PROT_READ);
-	struct source_reader r = { .map = p };
+	struct piece_reader r = { .map = p, .pieces = PIECES };
 	pthread_t thread[2];
 
 	for (size_t i = 0; i < PIECES; i++)
 		check_page(p + i * HUGE * PAGE, 100 + i, "source");
 	check(huge_pages(p, PIECES * HUGE) == PIECES * HUGE, "not mapped in 2 MiB");
 	for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
-		check(!pthread_create(&thread[t], NULL, read_source, &r), "no thread");
+		check(!pthread_create(&thread[t], NULL, read_pieces, &r), "no thread");
 	for (int n = 0; n < CLONES; n++) {
 		int failures = r.failures, laps = r.laps;
 		bool readable = true;
@@ -586,7 +546,8 @@ static void make_clones(int fd, int other, struct clones *clones)
 static void clone_faults(const struct env *e)
 {
 	struct clones *clones = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int fd = create_pieces(e), other = create_file(e, "other", 0, 0), status = 0, last = 0;
+	int fd = create_pieces(e, "demo", PIECES), other = create_file(e, "other", 0, 0);
+	int status = 0, last = 0;
 	bool ended = false;
 	pid_t pid;
 

@@ -165,6 +165,40 @@ char *map_file_huge(int fd, size_t pages, int prot)
 	return p;
 }
 
+int create_pieces(const struct env *e, const char *name, size_t pieces)
+{
+	int fd = create_huge(e, name, 1), gaps = create_huge(e, "gaps", 1);
+	char *piece = malloc(HUGE * PAGE);
+
+	check(piece, "no memory");
+	for (size_t i = 0; i < pieces; i++) {
+		for (size_t k = 0; k < HUGE; k++)
+			fill_page(piece + k * PAGE, 100 + i);
+		must(do_op(OP_ALLOCATE, fd, i * HUGE, HUGE));
+		must(do_op(OP_ALLOCATE, gaps, i * HUGE, HUGE));
+		check(pwrite(fd, piece, HUGE * PAGE, i * HUGE * PAGE) == (ssize_t)(HUGE * PAGE),
+		      "write: %m");
+	}
+	free(piece);
+	must(fsync(fd));
+	must(close(gaps));
+	must(unlink(in_dir(e, "gaps")));
+	return fd;
+}
+
+void *read_pieces(void *reader)
+{
+	struct piece_reader *r = reader;
+
+	while (!r->stop) {
+		must(madvise(r->map, r->pieces * HUGE * PAGE, MADV_DONTNEED));
+		for (size_t i = r->pieces; i--;)
+			r->failures += !!try_load(r->map + i * HUGE * PAGE, NULL);
+		r->laps++;
+	}
+	return NULL;
+}
+
 off_t file_size(int fd)
 {
 	struct stat st;

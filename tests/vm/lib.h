@@ -114,6 +114,20 @@ char *map_file(int fd, size_t pages, int prot);
 char *map_file_huge(int fd, size_t pages, int prot);
 /* An allocated file of @huge times 2 MiB, at 2 MiB boundaries of the device. */
 int create_huge(const struct env *e, const char *name, size_t huge);
+/*
+ * Pieces of 2 MiB, piece i stamped 100 + i, each an extent of its own: a clone shares one after the
+ * other. The file is mapped by 2 MiB and read backwards meanwhile, since a clone is made from the
+ * front.
+ */
+int create_pieces(const struct env *e, const char *name, size_t pieces);
+
+struct piece_reader {
+	char *map;
+	size_t pieces;
+	atomic_int stop, laps, failures;
+};
+
+void *read_pieces(void *reader);
 off_t file_size(int fd);
 /* Physical block (in 4 KiB units) behind a page, 0 for a hole. */
 uint64_t file_block(int fd, size_t index);

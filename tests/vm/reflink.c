@@ -1106,53 +1106,16 @@ static void huge_clones_race(const struct env *e)
 #define READERS		4
 #define CLONES		200
 
-struct reader {
-	char *map;
-	atomic_int stop, laps, failures;
-};
-
-/* Backwards, since a clone is made from the front. */
-static void *read_backwards(void *arg)
-{
-	struct reader *r = arg;
-
-	while (!r->stop) {
-		must(madvise(r->map, PIECES * HUGE * PAGE, MADV_DONTNEED));
-		for (size_t i = PIECES; i--;)
-			r->failures += !!try_load(r->map + i * HUGE * PAGE, NULL);
-		r->laps++;
-	}
-	return NULL;
-}
-
-/* Each piece is an extent of its own, and a clone shares one after the other. */
-static int create_pieces(const struct env *e)
-{
-	int fd = create_huge(e, "source", 1), gaps = create_huge(e, "gaps", 1);
-	char buf[PAGE];
-
-	for (size_t i = 0; i < PIECES; i++) {
-		must(do_op(OP_ALLOCATE, fd, i * HUGE, HUGE));
-		must(do_op(OP_ALLOCATE, gaps, i * HUGE, HUGE));
-		fill_page(buf, 100 + i);
-		for (size_t k = 0; k < HUGE; k++)
-			write_at(fd, buf, PAGE, (i * HUGE + k) * PAGE);
-	}
-	must(fsync(fd));
-	must(close(gaps));
-	must(unlink(in_dir(e, "gaps")));
-	return fd;
-}
-
 /* Read faults of the source make no page that the clone cannot join. */
 static void clones_beside_readers(const struct env *e)
 {
-	int fd = create_pieces(e), other = new_file(e, "clone");
-	struct reader r = { .map = map_file_huge(fd, PIECES * HUGE, PROT_READ) };
+	int fd = create_pieces(e, "source", PIECES), other = new_file(e, "clone");
+	struct piece_reader r = { .pieces = PIECES };
 	pthread_t thread[READERS];
 
+	r.map = map_file_huge(fd, PIECES * HUGE, PROT_READ);
 	for (int t = 0; t < READERS; t++)
-		check(!pthread_create(&thread[t], NULL, read_backwards, &r), "no thread");
+		check(!pthread_create(&thread[t], NULL, read_pieces, &r), "no thread");
 	while (!r.laps)
 		usleep(1000);
 	for (int n = 0; n < CLONES; n++) {
