@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -363,6 +364,110 @@ static void interrupt_keeps_all(const struct env *e)
 	must(ftruncate(job.fd, 0));
 }
 
+/*
+ * An operation whose range begins or ends inside a page that cannot be zeroed, since its memory
+ * is bad. It fails, and all data that is there afterwards is data as before.
+ */
+struct failing {
+	const char *name;
+	int mode;		/* of fallocate(), 0: truncate */
+	off_t start, end;
+	long bad;		/* page */
+};
+
+static void check_failing(const struct env *e, const struct failing *f)
+{
+	const long first = f->start / PAGE, last = (f->end - 1) / PAGE;
+	uint64_t is[N], *w;
+	char *p, buf[PAGE];
+	long n, least = 0;
+	int fd, rc, err;
+
+	p = dirty_file(e, &fd);
+	make_bad(e, file_block(fd, f->bad));
+	flush_count_start();
+	rc = f->mode ? fallocate(fd, f->mode, f->start, f->end - f->start) :
+	     ftruncate(fd, f->start);
+	err = errno;
+	must(fsync(fd));
+	n = flush_count_stop();
+	check(rc < 0 && err == EIO, "%s, page %ld is bad: %s", f->name, f->bad,
+	      rc ? strerror(err) : "no error");
+	for (long i = 0; i < N; i++) {
+		bool may_go = f->mode && i >= first && i <= last;
+
+		if (i == f->bad)
+			continue;
+		w = (uint64_t *)(p + i * PAGE);
+		is[i] = may_go && !w[0] ? 0 : 200 + i;
+		check_page(w, is[i], "mapping");
+		check_file_page(fd, i, is[i], "read(2)");
+		least += !!is[i];
+	}
+	check(n >= least && n <= N,
+	      "%s that fails, page %ld is bad: %ld pages written back, not %ld", f->name, f->bad,
+	      n, least);
+	must(munmap(p, N * PAGE));
+	close(fd);
+	must(umount(e->dir));
+	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
+	fd = must(open(in_dir(e, "f"), O_RDONLY));
+	for (long i = 0; i < N; i++)
+		if (i != f->bad)
+			check_file_page(fd, i, is[i], "after a mount");
+	check(pread(fd, buf, PAGE, f->bad * PAGE) < 0 && errno == EIO, "the bad page can be read");
+	close(fd);
+}
+
+/* In a process of its own: whether it fails or not, the driver has to forget the bad page. */
+static void fails_at_bad_page(const struct env *e, const char *name, int mode, bool at_end)
+{
+	const struct failing f = {
+		.name = name,
+		.mode = mode,
+		.start = 5 * PAGE + (at_end ? 0 : 100),
+		.end = 12 * PAGE + (at_end ? 100 : 0),
+		.bad = at_end ? 12 : 5,
+	};
+	pid_t pid = must(fork());
+	int status;
+
+	if (!pid) {
+		check_failing(e, &f);
+		_exit(0);
+	}
+	must(waitpid(pid, &status, 0));
+	/* Not mounted if it failed in between. */
+	umount(e->dir);
+	forget_bad(e);
+	check(!status, "%s: status %#x", name, status);
+}
+
+static void truncate_at_bad_page(const struct env *e)
+{
+	fails_at_bad_page(e, "truncate", 0, false);
+}
+
+static void punch_from_bad_page(const struct env *e)
+{
+	fails_at_bad_page(e, "punch", PUNCH, false);
+}
+
+static void punch_to_bad_page(const struct env *e)
+{
+	fails_at_bad_page(e, "punch", PUNCH, true);
+}
+
+static void zero_from_bad_page(const struct env *e)
+{
+	fails_at_bad_page(e, "zero range", FALLOC_FL_ZERO_RANGE, false);
+}
+
+static void zero_to_bad_page(const struct env *e)
+{
+	fails_at_bad_page(e, "zero range", FALLOC_FL_ZERO_RANGE, true);
+}
+
 static const struct test tests[] = {
 	{ "R9 fsync writes each stored page back once", each_store_once, EVERYWHERE },
 	{ "R9 reads and private stores make nothing dirty", reads_are_clean, EVERYWHERE },
@@ -386,6 +491,16 @@ static const struct test tests[] = {
 	{ "R9 stores during the wait of a collapse or insert are written back",
 	  stores_during_the_wait, BOUND_ONLY },
 	{ "R9 an interrupted truncate keeps all dirty state", interrupt_keeps_all, EVERYWHERE },
+	{ "R9 a truncate that fails in a bad page keeps all dirty state", truncate_at_bad_page,
+	  BOUND_ONLY | XFS_ONLY },
+	{ "R9 a punch that fails in its first page, which is bad, keeps what stays dirty",
+	  punch_from_bad_page, BOUND_ONLY },
+	{ "R9 a punch that fails in its last page, which is bad, keeps what stays dirty",
+	  punch_to_bad_page, BOUND_ONLY },
+	{ "R9 a zero range that fails in its first page, which is bad, keeps what stays dirty",
+	  zero_from_bad_page, BOUND_ONLY },
+	{ "R9 a zero range that fails in its last page, which is bad, keeps what stays dirty",
+	  zero_to_bad_page, BOUND_ONLY },
 	{ }
 };
 

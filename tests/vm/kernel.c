@@ -300,3 +300,24 @@ bool device_bind(const char *name)
 {
 	return write_text("/sys/bus/nd/drivers/nd_pmem/bind", name);
 }
+
+void make_bad(const struct env *e, uint64_t block)
+{
+	char path[128], text[64];
+
+	snprintf(path, sizeof(path), "/sys/block/%s/badblocks", strrchr(e->dev, '/') + 1);
+	snprintf(text, sizeof(text), "%llu 8\n", (unsigned long long)block * 8);
+	set_text(path, text);
+}
+
+void forget_bad(const struct env *e)
+{
+	char name[64];
+
+	device_name(e->dev, name, sizeof(name));
+	check(device_unbind(name) && device_bind(name), "bind %s again: %m", name);
+	if (e->ko)
+		module_bind(e->bound);
+	check(make_fs(e->fs, e->dev) && !mount_fs(e->fs, e->dev, e->dir, NULL),
+	      "a new file system on %s: %m", e->dev);
+}

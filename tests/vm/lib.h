@@ -274,6 +274,14 @@ void device_name(const char *dev, char *name, size_t size);
 bool device_unbind(const char *name);
 bool device_bind(const char *name);
 
+/* Have the driver refuse access to a block of 4 KiB, as to one whose memory failed. */
+void make_bad(const struct env *e, uint64_t block);
+/*
+ * It forgets that when it goes: take it from the device, which is not mounted, give it back, and
+ * mount a new file system.
+ */
+void forget_bad(const struct env *e);
+
 /* A file whose direct reads stay in flight until they are released (FUSE). */
 struct slow_file {
 	int dev;

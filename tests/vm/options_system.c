@@ -298,15 +298,6 @@ void quota(const struct env *e)
 		check_file_page(other, i, 500 + i, "after a mount");
 }
 
-static void make_bad(const struct env *e, uint64_t block)
-{
-	char path[128], text[64];
-
-	snprintf(path, sizeof(path), "/sys/block/%s/badblocks", strrchr(e->dev, '/') + 1);
-	snprintf(text, sizeof(text), "%llu 8\n", (unsigned long long)block * 8);
-	set_text(path, text);
-}
-
 /* The answer about one page of both files, or -errno. */
 static int dedupe_page(int a, int b, size_t page)
 {
@@ -327,7 +318,6 @@ void dedupe_near_bad_sectors(const struct env *e)
 	const size_t high = 64 * MIB / PAGE, guard_pages = 4 * MIB / PAGE;
 	int fd[2], guard, status;
 	uint64_t block[2], bad = 0;
-	char name[64];
 
 	for (size_t k = 0; k < 2; k++) {
 		fd[k] = create_file(e, k ? "b" : "a", 0, 0);
@@ -371,12 +361,6 @@ void dedupe_near_bad_sectors(const struct env *e)
 		close(fd[k]);
 	}
 
-	/* The driver forgets its bad sectors when it goes. */
 	must(umount(e->dir));
-	device_name(e->dev, name, sizeof(name));
-	check(device_unbind(name) && device_bind(name), "bind %s again: %m", name);
-	if (e->ko)
-		module_bind(e->bound);
-	check(make_fs(e->fs, e->dev) && !mount_fs(e->fs, e->dev, e->dir, NULL),
-	      "a new file system on %s: %m", e->dev);
+	forget_bad(e);
 }
