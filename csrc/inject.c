@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The fault attribute behind src/inject.rs, in debugfs as "fail", next to
+ * The fault attribute behind src/ffi/inject.rs, in debugfs as "fail", next to
  * which points may fail at all.
  */
 #include <linux/bits.h>

@@ -9,7 +9,7 @@
 #include <linux/fs.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
-#include "helpers.h"
+#include "functions.h"
 
 struct late_iput {
 	struct work_struct work;

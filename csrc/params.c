@@ -15,23 +15,3 @@ bool rust_fsdax_bind_param(void)
 {
 	return READ_ONCE(bind);
 }
-
-#ifdef RUST_FSDAX_KUNIT
-static unsigned long kunit_base;
-module_param(kunit_base, ulong, 0444);
-MODULE_PARM_DESC(kunit_base, "physical address of memory for the KUnit suites, reserved with memmap=SIZE$BASE");
-
-static unsigned long kunit_size;
-module_param(kunit_size, ulong, 0444);
-MODULE_PARM_DESC(kunit_size, "bytes of it, at least 128 MiB from a multiple of 128 MiB");
-
-unsigned long rust_fsdax_kunit_base(void)
-{
-	return kunit_base;
-}
-
-unsigned long rust_fsdax_kunit_size(void)
-{
-	return kunit_size;
-}
-#endif

@@ -5,7 +5,5 @@
 #include <linux/types.h>
 
 bool rust_fsdax_bind_param(void);
-unsigned long rust_fsdax_kunit_base(void);
-unsigned long rust_fsdax_kunit_size(void);
 
 #endif /* RUST_FSDAX_PARAMS_H */

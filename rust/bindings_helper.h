@@ -4,6 +4,7 @@
 #include <linux/fsdax_provider.h>
 #include <linux/iomap.h>
 #include <linux/libnvdimm.h>
+#include "functions.h"
 #include "helpers.h"
 #include "inject.h"
 #include "params.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * C inlines, macros and symbols of the kernel series that Rust needs: one
- * function each, no logic.
+ * call each, no logic. What has some is in csrc/.
  */
 #ifndef RUST_FSDAX_HELPERS_H
 #define RUST_FSDAX_HELPERS_H
@@ -12,26 +12,19 @@
 #include <linux/magic.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
-#include <linux/timer.h>
 #include <linux/xarray.h>
 
 /* xarray */
 static const unsigned int RUST_FSDAX_XA_CHUNK_SHIFT = XA_CHUNK_SHIFT;
 void rust_fsdax_xa_lock_irq(struct xarray *xa);
 void rust_fsdax_xa_unlock_irq(struct xarray *xa);
-void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 void *rust_fsdax_xas_next_entry(struct xa_state *xas, unsigned long max);
 void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 				 xa_mark_t mark);
-bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark);
-void rust_fsdax_xas_clear_mark(struct xa_state *xas, xa_mark_t mark);
-bool rust_fsdax_xas_is_dirty(struct xa_state *xas);
 
 /* folios */
 static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
 static const unsigned int RUST_FSDAX_PMD_ORDER = PMD_SHIFT - PAGE_SHIFT;
-int rust_fsdax_locks_init(void);
-void rust_fsdax_locks_exit(void);
 struct page *rust_fsdax_pfn_to_page(unsigned long pfn);
 unsigned long rust_fsdax_page_to_pfn(struct page *page);
 void *rust_fsdax_pfn_to_virt(unsigned long pfn);
@@ -39,17 +32,11 @@ unsigned int rust_fsdax_folio_order(struct folio *folio);
 void rust_fsdax_folio_put(struct folio *folio);
 bool rust_fsdax_folio_try_get(struct folio *folio);
 bool rust_fsdax_folio_ref_freeze(struct folio *folio, int count);
-int rust_fsdax_folio_ref_count(struct folio *folio);
 int rust_fsdax_folio_mapcount(struct folio *folio);
-void rust_fsdax_reset_head(struct folio *folio);
-unsigned long rust_fsdax_folio_lock(unsigned long pfn);
-void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags);
 
 /* pgmaps */
 bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap);
 void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap);
-unsigned long rust_fsdax_pgmap_head(struct dev_pagemap *pgmap);
-bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
 struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn);
 
 /* files */
@@ -60,44 +47,17 @@ void rust_fsdax_lock_inodes(struct super_block *sb);
 void rust_fsdax_unlock_inodes(struct super_block *sb);
 void rust_fsdax_cond_resched(void);
 long rust_fsdax_task_pid(void);
-bool rust_fsdax_ratelimit(void);
 
 /* waiting */
 bool rust_fsdax_waitqueue_active(struct wait_queue_head *head);
 
-/* alarms */
-struct rust_fsdax_alarm {
-	struct timer_list timer;
-	struct task_struct *task;
-};
-
-void rust_fsdax_alarm_init(struct rust_fsdax_alarm *alarm);
-void rust_fsdax_alarm_set(struct rust_fsdax_alarm *alarm, unsigned int ms);
-bool rust_fsdax_alarm_rang(struct rust_fsdax_alarm *alarm);
-void rust_fsdax_alarm_delete(struct rust_fsdax_alarm *alarm);
-
-/* breaks that sleep */
-struct rust_fsdax_sleeper {
-	struct hlist_node node;
-	struct address_space *mapping;
-};
-
-void rust_fsdax_sleeper_add(struct rust_fsdax_sleeper *sleeper,
-			    struct address_space *mapping);
-void rust_fsdax_sleeper_del(struct rust_fsdax_sleeper *sleeper);
-bool rust_fsdax_is_breaking(struct address_space *mapping);
-
 /* faults */
 bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf);
-bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf);
 bool rust_fsdax_vma_sync(struct vm_area_struct *vma);
 bool rust_fsdax_vma_shared(struct vm_area_struct *vma);
 unsigned long rust_fsdax_zero_pfn(unsigned long address);
-int rust_fsdax_copy_page_mc(void *to, const void *from);
 void rust_fsdax_clear_cow_page(struct vm_fault *vmf);
-void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr);
 void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf);
-void rust_fsdax_count_major_fault(struct vm_fault *vmf);
 vm_fault_t rust_fsdax_vmf_error(int error);
 u64 rust_fsdax_iomap_length(struct iomap_iter *iter);
 
@@ -127,7 +87,6 @@ void rust_fsdax_trace_writeback_one(struct inode *inode, pgoff_t index,
 				    pgoff_t count);
 
 /* what debugfs shows */
-unsigned int rust_fsdax_folio_pins(struct folio *folio);
 unsigned long rust_fsdax_jiffies(void);
 unsigned int rust_fsdax_jiffies_to_msecs(unsigned long j);
 void rust_fsdax_task_comm(char *comm);
@@ -141,13 +100,7 @@ void rust_fsdax_debugfs_remove(struct dentry *dentry);
 bool rust_fsdax_trylock_umount(struct super_block *sb);
 bool rust_fsdax_sb_active(struct super_block *sb);
 
-/* csrc/iput.c */
-int rust_fsdax_iput_init(void);
-void rust_fsdax_iput_exit(void);
-void rust_fsdax_iput_mounted(struct inode *inode);
-
-/* references to a dying pgmap, and to the module */
-long rust_fsdax_pgmap_count(struct dev_pagemap *pgmap);
+/* references to the module */
 bool rust_fsdax_module_get(void);
 void rust_fsdax_module_put(void);
 

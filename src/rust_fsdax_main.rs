@@ -6,19 +6,23 @@
 //! free path, and serves page faults, writeback and layout breaks of the superblocks that are
 //! bound to it. `Documentation/design.rst` has the rules and the state machine.
 //!
+//! The floors, of which none names one above it (`scripts/module-graph`): [`ffi`], [`pgmap`],
+//! [`folio`], [`mapping`], [`fsdax`] (what is done), [`provider`] (what C calls).
+//!
 //! Lock order, outermost first:
 //!
-//! 1. `s_umount` of a bound superblock, which is only tried, under its mutex ([`superblock`])
+//! 1. `s_umount` of a bound superblock, which is only tried, under its mutex
+//!    ([`mapping::FileWalk`])
 //! 2. the filesystem's lock that keeps faults out of a break (`invalidate_lock`)
 //! 3. the lock of an entry ([`mapping::LockedEntry`])
-//! 4. `dax_read_lock()`
+//! 4. `dax_read_lock()` ([`pgmap::DeviceReadGuard`])
 //! 5. `mapping->i_mmap_rwsem` (unmap, write-protect)
-//! 6. the list of those who wait ([`waiters`]), the list of inodes of a superblock
-//!    ([`superblock`])
-//! 7. the i_pages lock ([`mapping::Pages`]), irqs off
-//! 8. the folio lock ([`folio::FolioLock`]), or the list of breaks that sleep
-//!    ([`waiters::is_breaking`]), irqs off
-//! 9. the wait queue of an address ([`wait`])
+//! 6. the list of those who wait ([`mapping::waiters`]), the list of inodes of a superblock
+//!    ([`mapping::FileWalk`])
+//! 7. the i_pages lock ([`mapping::Walk`]), irqs off
+//! 8. the folio lock ([`folio::FolioRef::lock`]), or the list of breaks that sleep
+//!    ([`mapping::is_breaking`]), irqs off
+//! 9. the wait queue of an address ([`ffi::sleep`])
 //!
 //! The free path runs with any of these held, and takes only the last.
 //!
@@ -34,27 +38,12 @@
 
 use kernel::prelude::*;
 
-mod bindings;
-mod compat;
-mod debugfs;
-mod entry;
-mod fault;
+mod ffi;
 mod folio;
 mod fsdax;
-mod inject;
 mod mapping;
-mod memory_failure;
 mod pgmap;
 mod provider;
-mod removal;
-mod scan;
-mod superblock;
-mod trace;
-mod wait;
-mod waiters;
-mod warn;
-mod way;
-mod writeback;
 
 #[cfg(RUST_FSDAX_KUNIT)]
 #[path = "../tests/kunit/mod.rs"]
@@ -71,14 +60,16 @@ module! {
 /// The module. The order of the fields is the order of the teardown.
 struct RustFsdax {
     /// First, what looks at the rest,
-    _debugfs: debugfs::Files,
+    _debugfs: provider::Files,
     /// then the provider, so that no superblock is bound any more,
     _provider: provider::Provider,
     /// then the free path, which nobody needs without folios,
-    _owner: pgmap::Owner,
+    _owner: provider::Owner,
     /// and evictions, of which none is left when no superblock is bound,
-    _evictions: superblock::Evictions,
-    /// and last the locks of all of these.
+    _evictions: mapping::Evictions,
+    /// the lists of breaks that sleep,
+    _breaks: mapping::SleepingBreaks,
+    /// and last the locks of all folios.
     _locks: folio::Locks,
 }
 
@@ -89,19 +80,23 @@ impl kernel::Module for RustFsdax {
             // As the module loader does for an unknown symbol.
             return Err(ENOENT);
         }
-        // SAFETY: Nobody can call this module yet.
-        let evictions = unsafe { superblock::Evictions::init()? };
-        // SAFETY: As above.
-        unsafe { waiters::init() };
-        // SAFETY: As above. It is dropped after what uses it, by the order of the fields.
+        // SAFETY: No superblock can be bound yet.
+        let evictions = unsafe { mapping::Evictions::init()? };
+        // SAFETY: No task can wait yet.
+        unsafe { mapping::waiters::init() };
+        // SAFETY: No file is served yet.
+        let breaks = unsafe { mapping::SleepingBreaks::init() };
+        // SAFETY: No folio can be requested yet. It is dropped after what uses folios, by the order
+        // of the fields.
         let locks = unsafe { folio::Locks::init() }?;
-        let owner = pgmap::Owner::register()?;
+        let owner = provider::Owner::register()?;
         let provider = provider::Provider::register(module)?;
         Ok(Self {
-            _debugfs: debugfs::Files::create(),
+            _debugfs: provider::Files::create(),
             _provider: provider,
             _owner: owner,
             _evictions: evictions,
+            _breaks: breaks,
             _locks: locks,
         })
     }

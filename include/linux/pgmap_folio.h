@@ -45,7 +45,7 @@ struct folio *pgmap_request_folio(struct dev_pagemap *pgmap,
 void pgmap_release_folio(struct folio *folio);
 
 /**
- * dax_break_layouts() - wait until nobody uses the pages of a file range
+ * fsdax_break() - wait until nobody uses the pages of a file range
  * @inode: a DAX file
  * @start: first byte
  * @end: last byte, LLONG_MAX for the end of the file
@@ -62,18 +62,18 @@ void pgmap_release_folio(struct folio *folio);
  * Return: 0, -ERESTARTSYS if a folio is in use and @cb is NULL, or if a signal
  * interrupted the wait, or -EOPNOTSUPP if rust_fsdax does not serve the mount.
  */
-int dax_break_layouts(struct inode *inode, loff_t start, loff_t end,
-		      void (*cb)(struct inode *));
+int fsdax_break(struct inode *inode, loff_t start, loff_t end,
+		void (*cb)(struct inode *));
 
 /**
- * dax_break_layouts_final() - wait until nobody uses the pages of a file
+ * fsdax_break_final() - wait until nobody uses the pages of a file
  * @inode: a DAX file that is being evicted
  *
  * Waits as long as it takes, and says in the log for what after 10 seconds.
  *
  * Context: Process context, may sleep.
  */
-void dax_break_layouts_final(struct inode *inode);
+void fsdax_break_final(struct inode *inode);
 
 /**
  * fsdax_insert_entry() - make a file track the folio of a block

@@ -8,10 +8,18 @@
 // Not all of the module is used by its own tests.
 #![allow(dead_code)]
 
-#[path = "../../src/entry.rs"]
+#[path = "../../src/mapping/entry.rs"]
 mod entry;
+#[path = "../../src/pgmap/order.rs"]
+mod order;
 
-use entry::{Entry, Kind, Order};
+/// What the entry sees of the floor below it.
+mod pgmap {
+    pub(crate) use crate::order::Order;
+}
+
+use entry::{Entry, Kind};
+use order::Order;
 
 const ORDERS: [Order; 2] = [Order::Pte, Order::Pmd];
 /// An xarray value entry keeps 63 bits, and 5 of them are flags.

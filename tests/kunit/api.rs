@@ -26,11 +26,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        bindings,
-        entry::{
-            Kind,
-            Order, //
-        },
+        ffi::bindings,
         folio::FolioRef,
         kunit::{
             fixture::{
@@ -45,17 +41,18 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             Mark,
             Range, //
         },
-        pgmap,
+        pgmap::Order,
         provider, //
     };
 
     #[test]
     fn there_is_one_owner_and_one_provider() -> Result {
-        check_eq!(pgmap::Owner::register().err(), Some(EBUSY));
-        let again = provider::Provider::register(crate::compat::this_module());
+        check_eq!(provider::Owner::register().err(), Some(EBUSY));
+        let again = provider::Provider::register(crate::ffi::compat::this_module());
         check_eq!(again.err(), Some(EBUSY));
         Ok(())
     }
@@ -71,13 +68,13 @@ mod tests {
             order: c_uint,
         ) -> *mut bindings::folio;
         fn pgmap_release_folio(folio: *mut bindings::folio);
-        fn dax_break_layouts(
+        fn fsdax_break(
             inode: *mut bindings::inode,
             start: bindings::loff_t,
             end: bindings::loff_t,
             callback: Callback,
         ) -> c_int;
-        fn dax_break_layouts_final(inode: *mut bindings::inode);
+        fn fsdax_break_final(inode: *mut bindings::inode);
         fn fsdax_insert_entry(
             mapping: *mut bindings::address_space,
             index: c_ulong,
@@ -104,7 +101,7 @@ mod tests {
 
     fn break_bytes(file: &FakeFile, start: i64, end: i64, callback: Callback) -> Result {
         // SAFETY: The file stays.
-        to_result(unsafe { dax_break_layouts(file.inode(), start, end, callback) })
+        to_result(unsafe { fsdax_break(file.inode(), start, end, callback) })
     }
 
     fn insert(file: &FakeFile, index: usize, pfn: usize, order: u32) -> Result {
@@ -190,7 +187,7 @@ mod tests {
         unsafe { (*file.inode()).i_flags &= !bindings::S_DAX };
         let broken = break_bytes(&file, 0, i64::MAX, None);
         // SAFETY: As above.
-        unsafe { dax_break_layouts_final(file.inode()) };
+        unsafe { fsdax_break_final(file.inode()) };
         // SAFETY: As above.
         unsafe { (*file.inode()).i_flags |= bindings::S_DAX };
         check_eq!(broken, Ok(()));
@@ -208,7 +205,7 @@ mod tests {
         let broken = break_bytes(&file, 0, i64::MAX, None);
         let (inserted, deleted) = (insert(&file, 1, pgmap.pfn(1), 0), delete(&file, 0));
         // SAFETY: The file stays.
-        unsafe { dax_break_layouts_final(file.inode()) };
+        unsafe { fsdax_break_final(file.inode()) };
         file.set_bound(true);
 
         let refused = Err(Error::from_errno(-(bindings::EOPNOTSUPP as c_int)));
@@ -228,7 +225,7 @@ mod tests {
         let pin = pgmap.pin(0)?;
         let evicted = file.clone();
         // SAFETY: The file stays.
-        let thread = Thread::spawn(move || unsafe { dax_break_layouts_final(evicted.inode()) })?;
+        let thread = Thread::spawn(move || unsafe { fsdax_break_final(evicted.inode()) })?;
         wait_until(|| thread.sleeps(true))?;
         thread.interrupt();
         for _ in 0..4 {
@@ -304,7 +301,7 @@ mod tests {
     fn the_provider_answers_as_fs_dax_does() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
-        let ops = provider::ops();
+        let ops = provider::ops::table();
         let mapping = file.mapping().as_raw();
         let (delete, invalidate, busy) = (
             ops.delete_mapping_entry.ok_or(EINVAL)?,
@@ -339,7 +336,7 @@ mod tests {
     fn the_provider_answers_for_ranges() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
-        let ops = provider::ops();
+        let ops = provider::ops::table();
         let mapping = file.mapping().as_raw();
         let (delete, clear_dirty) = (
             ops.delete_mapping_range.ok_or(EINVAL)?,

@@ -10,10 +10,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        entry::{
-            Kind,
-            Order, //
-        },
         fsdax::{
             self,
             Data,
@@ -43,9 +39,11 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             Mark,
             Range, //
-        }, //
+        },
+        pgmap::Order, //
     };
 
     const BOTH: [Order; 2] = [Order::Pte, Order::Pmd];

@@ -6,7 +6,7 @@
 
 use kernel::prelude::*;
 
-use crate::bindings;
+use crate::ffi::bindings;
 
 #[repr(C)]
 struct HardirqJob<F> {

@@ -10,11 +10,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        bindings,
-        entry::{
-            Kind,
-            Order, //
-        },
         fsdax::{
             self,
             Data,
@@ -36,11 +31,15 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             Mark,
             Range,
             BATCH, //
         },
-        writeback, //
+        pgmap::{
+            DaxDevice,
+            Order, //
+        }, //
     };
 
     /// Breaks `entries` pages, of which each `nth` is pinned; a call of the callback drops one pin,
@@ -177,17 +176,14 @@ mod tests {
         let events = Events::start()?;
         // Plays the DAX device: all that is read of it is a flag, which says that it has no cache.
         let mut device = KBox::<[u64; 512]>::zeroed(GFP_KERNEL)?;
-        let device = (&raw mut *device).cast();
-        let all = bindings::writeback_control {
-            range_end: i64::MAX,
-            ..Default::default()
-        };
+        // SAFETY: It stays until it was written back.
+        let device = unsafe { DaxDevice::from_raw((&raw mut *device).cast()) };
 
         file.insert_pages(MANY)?;
         for i in 0..MANY {
             file.mark(i, Mark::Dirty)?;
         }
-        let (written, work) = Work::of(|| writeback::mapping_range(file.mapping(), device, &all));
+        let (written, work) = Work::of(|| fsdax::write_back(file.mapping(), device, Range::ALL));
         check_eq!(written, Ok(()));
         check_holds("write back", work)?;
         check_eq!(events.take(Event::Writeback), MANY);

@@ -10,10 +10,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        entry::{
-            Kind,
-            Order, //
-        },
         fsdax::{
             self,
             Data,
@@ -33,9 +29,11 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             Mark,
             Range, //
-        }, //
+        },
+        pgmap::Order, //
     };
 
     const MARKS: [Mark; 2] = [Mark::Dirty, Mark::ToWrite];
@@ -252,7 +250,7 @@ mod tests {
         for mark in MARKS {
             file.insert(0, 0, Order::Pmd)?;
             file.mark(0, mark)?;
-            let removed = fsdax::remove_entry(file.mapping(), 5, Data::Keep);
+            let removed = fsdax::invalidate_entry(file.mapping(), 5, Data::Keep);
             check_eq!(removed, fsdax::Removed::Dirty);
             check!(file.has(0, mark));
             check_eq!(file.break_now(Range::ALL), Ok(()));

@@ -8,11 +8,6 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        entry::{
-            Entry,
-            Kind,
-            Order, //
-        },
         fsdax::{
             self,
             Data,
@@ -39,11 +34,14 @@ mod tests {
             }, //
         },
         mapping::{
+            Entry,
             GrabError,
+            Kind,
             LockedEntry,
             Mark,
             Range, //
-        }, //
+        },
+        pgmap::Order, //
     };
 
     const BOTH: [Order; 2] = [Order::Pte, Order::Pmd];
@@ -111,7 +109,7 @@ mod tests {
             check_eq!(pgmap.active(), 1);
             check_eq!(file.break_now(Range::ALL), Ok(()));
             file.insert_hole(0, pgmap.pfn(0), order)?;
-            let removed = fsdax::remove_entry(file.mapping(), 0, Data::Keep);
+            let removed = fsdax::invalidate_entry(file.mapping(), 0, Data::Keep);
             check_eq!(removed, Removed::Yes);
             before.check_same(&pgmap.snapshot()?)?;
             check_eq!(pgmap.active(), 0);
@@ -305,12 +303,12 @@ mod tests {
                 let grabbed = LockedEntry::grab(file.mapping(), other, order);
                 grabbed.map_err(|_| EINVAL)?.unlock();
             }
-            locked.with_marks(|pages| pages.set(Mark::Dirty));
+            locked.with_marks(|marks| marks.set(Mark::Dirty));
             for other in others {
                 let lock = file.mapping().lock_entry(other).ok_or(ENOENT)?;
                 lock.remove();
             }
-            locked.with_marks(|pages| pages.clear(Mark::Dirty));
+            locked.with_marks(|marks| marks.clear(Mark::Dirty));
             drop(locked);
             check_eq!(file.count_all(Range::ALL), 1);
             check_eq!(file.kind(index), Some(Kind::Tracked));
@@ -382,7 +380,7 @@ mod tests {
     fn remove_entry_keeps_what_is_dirty_or_busy() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
-        let remove = |data| fsdax::remove_entry(file.mapping(), 0, data);
+        let remove = |data| fsdax::invalidate_entry(file.mapping(), 0, data);
 
         check_eq!(remove(Data::Keep), Removed::Absent);
         file.insert(0, 0, Order::Pte)?;
@@ -416,14 +414,14 @@ mod tests {
             file.insert(0, 0, order)?;
             take_unmaps();
             check_eq!(
-                fsdax::remove_entry(file.mapping(), 0, Data::Keep),
+                fsdax::invalidate_entry(file.mapping(), 0, Data::Keep),
                 Removed::Yes
             );
             check_eq!(take_unmaps(), 0);
             // The zero page does not count who maps it.
             file.insert_hole(0, pgmap.pfn(0), order)?;
             check_eq!(
-                fsdax::remove_entry(file.mapping(), 0, Data::Keep),
+                fsdax::invalidate_entry(file.mapping(), 0, Data::Keep),
                 Removed::Yes
             );
             check_eq!(take_unmaps(), 1);

@@ -8,10 +8,6 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        entry::{
-            Kind,
-            Order, //
-        },
         fsdax::Data,
         kunit::{
             breaking::{
@@ -26,9 +22,11 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             Mark,
             Range, //
-        }, //
+        },
+        pgmap::Order, //
     };
 
     #[test]

@@ -8,26 +8,15 @@ use kernel::prelude::*;
 
 #[kunit_tests(rust_fsdax_failure)]
 mod tests {
-    use kernel::sync::{
-        atomic::Relaxed,
-        Arc, //
-    };
+    use kernel::sync::Arc;
 
     use super::*;
     use crate::{
-        bindings::{
+        ffi::bindings::{
             self,
             page_field, //
         },
-        entry::{
-            Entry,
-            Kind,
-            Order, //
-        },
-        folio::{
-            FolioLock,
-            FolioRef, //
-        },
+        folio::FolioRef,
         kunit::{
             fixture::{
                 pages,
@@ -43,8 +32,12 @@ mod tests {
                 Thread, //
             }, //
         },
-        mapping::Range,
-        memory_failure,
+        mapping::{
+            Entry,
+            Kind,
+            Range, //
+        },
+        pgmap::Order,
         provider, //
     };
 
@@ -58,16 +51,19 @@ mod tests {
 
     impl<'a> FolioEntryLock<'a> {
         fn new(pgmap: &'a TestPgmap) -> Option<Self> {
+            let lock = provider::ops::table().lock_folio?;
             // SAFETY: The memmap stays as long as `pgmap`.
-            let cookie = unsafe { memory_failure::lock_folio(pgmap.page(0).cast()) };
+            let cookie = unsafe { lock(pgmap.page(0).cast()) };
             (cookie != 0).then(|| Self { pgmap, cookie })
         }
     }
 
     impl Drop for FolioEntryLock<'_> {
         fn drop(&mut self) {
-            // SAFETY: The cookie is that of `lock_folio`.
-            unsafe { memory_failure::unlock_folio(self.pgmap.page(0).cast(), self.cookie) }
+            if let Some(unlock) = provider::ops::table().unlock_folio {
+                // SAFETY: The cookie is that of `lock_folio`.
+                unsafe { unlock(self.pgmap.page(0).cast(), self.cookie) }
+            }
         }
     }
 
@@ -215,7 +211,7 @@ mod tests {
     #[test]
     fn r13_the_sub_page_is_the_one_asked_for() -> Result {
         let pgmap = TestPgmap::new()?;
-        let ops = provider::ops();
+        let ops = provider::ops::table();
         let (lock, unlock) = (
             ops.lock_mapping_entry.ok_or(EINVAL)?,
             ops.unlock_mapping_entry.ok_or(EINVAL)?,
@@ -244,7 +240,7 @@ mod tests {
     fn r13_what_has_no_page_is_no_error() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
-        let ops = provider::ops();
+        let ops = provider::ops::table();
         let (lock, unlock) = (
             ops.lock_mapping_entry.ok_or(EINVAL)?,
             ops.unlock_mapping_entry.ok_or(EINVAL)?,
@@ -284,13 +280,15 @@ mod tests {
         })?;
 
         wait_until(|| ready.get() == 1)?;
-        // As far as `set_association` comes with one of the two words.
-        let lock = FolioLock::new(folio.pfn());
-        folio.as_folio().index().store(7, Relaxed);
+        // As far as `LockedFolio::set` comes with one of the two words.
+        let lock = folio.lock();
+        // SAFETY: The folio is active, and its lock held.
+        let page = unsafe { folio.as_folio().page().own() };
+        page.set_index(7);
         go.add();
         // Long enough for the other one to come, were it not for the lock.
         let all = (0..300_000).all(|_| go.get() == 1);
-        folio.as_folio().index().store(PMD, Relaxed);
+        page.set_index(PMD);
         drop(lock);
         check!(thread.join()?);
         check!(all && !is_locked(&file, PMD));
@@ -300,7 +298,7 @@ mod tests {
     #[test]
     fn r13_a_locked_mapping_entry_keeps_its_folio() -> Result {
         let pgmap = TestPgmap::new()?;
-        let ops = provider::ops();
+        let ops = provider::ops::table();
         let (lock, unlock) = (
             ops.lock_mapping_entry.ok_or(EINVAL)?,
             ops.unlock_mapping_entry.ok_or(EINVAL)?,

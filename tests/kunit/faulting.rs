@@ -30,15 +30,19 @@ use super::fixture::{
     PMD, //
 };
 use crate::{
-    bindings::{
-        self,
-        vm_fault_t, //
+    ffi::{
+        bindings::{
+            self,
+            vm_fault_t, //
+        },
+        vm_fault, //
     },
-    entry::Order,
-    fault::{
-        self,
-        Fault, //
-    }, //
+    fsdax,
+    mapping::{
+        Fault,
+        IomapOps, //
+    },
+    pgmap::Order, //
 };
 
 /// A block of which nothing can be read, for a pgmap of one slot.
@@ -230,7 +234,6 @@ impl Faulted {
         let mut file = KBox::<bindings::file>::zeroed(GFP_KERNEL)?;
         let mut vma = KBox::<bindings::vm_area_struct>::zeroed(GFP_KERNEL)?;
         let mut vmf = KBox::<bindings::vm_fault>::zeroed(GFP_KERNEL)?;
-        let (mut pfn, mut error) = (0, 0);
 
         file.f_mapping = self.file.mapping().as_raw();
         vma.vm_file = &raw mut *file;
@@ -253,10 +256,10 @@ impl Faulted {
         // SAFETY: The vma has a file, whose mapping stays, and nobody breaks it meanwhile but in
         // ways that faults cope with.
         let fault = unsafe { Fault::from_raw(&raw mut *vmf) };
-        let ops = &raw const IOMAP.0;
-        // SAFETY: Both pointers are valid, and the table is constant.
-        let ret = unsafe { fault::iomap_fault(fault, order.get(), &mut pfn, &mut error, ops) };
-        Ok((ret, error))
+        // SAFETY: The table is constant, and that of all these files.
+        let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
+        let outcome = fsdax::iomap_fault(fault, order.get(), true, ops);
+        Ok((outcome.ret, outcome.error.unwrap_or(0)))
     }
 
     /// [`Self::fault`] until it need not be taken again. Returns its result, and the times it took.
@@ -266,7 +269,7 @@ impl Faulted {
         loop {
             let (ret, _) = self.fault(index, Order::Pte, write)?;
             taken += 1;
-            if ret != bindings::fault::NOPAGE {
+            if ret != vm_fault::NOPAGE {
                 return Ok((ret, taken));
             }
         }

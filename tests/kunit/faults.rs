@@ -18,14 +18,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        bindings::{
-            self,
-            fault, //
+        ffi::{
+            bindings,
+            vm_fault, //
         },
-        entry::{
-            Kind,
-            Order, //
-        },
+        folio::Left,
         fsdax,
         kunit::{
             faulting::{
@@ -48,10 +45,11 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             Mark,
             Range, //
         },
-        way, //
+        pgmap::Order, //
     };
 
     /// How many milliseconds have passed. How often something happens is compared with that, since
@@ -79,14 +77,20 @@ mod tests {
             let clone = clone_of_all(&pgmap)?;
             source.insert(0, 0, Order::Pmd)?;
             source.mark(0, Mark::Dirty)?;
-            check_eq!(clone.fault(index, Order::Pte, false)?, (fault::NOPAGE, 0));
+            check_eq!(
+                clone.fault(index, Order::Pte, false)?,
+                (vm_fault::NOPAGE, 0)
+            );
             check!(source.mapping().is_empty());
             check!(clone.file.mapping().is_empty());
             check_eq!(events.take(Event::Writeback), 1);
             check_eq!(events.take(Event::Insert), 1);
             check_eq!((pgmap.is_idle(0), pgmap.active()), (true, 0));
             // It gets it now, and cannot be mapped.
-            check_eq!(clone.fault(index, Order::Pte, false)?, (fault::SIGBUS, 0));
+            check_eq!(
+                clone.fault(index, Order::Pte, false)?,
+                (vm_fault::SIGBUS, 0)
+            );
             check_eq!(events.take(Event::Insert), 1);
         }
         Ok(())
@@ -111,7 +115,7 @@ mod tests {
         check!(thread.goes_on());
         drop(pin);
         let (ret, taken) = thread.join()??;
-        check_eq!(ret, fault::SIGBUS);
+        check_eq!(ret, vm_fault::SIGBUS);
         // Ten in a second, and one more to find out that it is gone.
         check!(taken <= 3 + passed_ms(begun) / 80);
         check_eq!(pgmap.active(), 0);
@@ -133,7 +137,7 @@ mod tests {
         check!(thread.goes_on());
         wait_until(|| thread.sleeps_killably())?;
         thread.kill();
-        check_eq!(thread.join()??.0, fault::SIGBUS);
+        check_eq!(thread.join()??.0, vm_fault::SIGBUS);
         check_eq!(source.break_now(Range::ALL), Err(ERESTARTSYS));
         drop(pin);
         check_eq!(source.break_now(Range::ALL), Ok(()));
@@ -154,7 +158,7 @@ mod tests {
             check_eq!(source.file.kind(0), Some(Kind::Zapped));
             clone.share(other, other, Order::Pte)?;
             events.take(Event::Insert);
-            check_eq!(source.fault(9, Order::Pte, false)?, (fault::NOPAGE, 0));
+            check_eq!(source.fault(9, Order::Pte, false)?, (vm_fault::NOPAGE, 0));
             check!(source.file.mapping().is_empty());
             source.fault(9, Order::Pte, false)?;
             check_eq!(events.take(Event::Insert), 1);
@@ -167,7 +171,7 @@ mod tests {
     fn r24_what_no_file_tracks_alone_does_not_make_way() -> Result {
         let pgmap = TestPgmap::new()?;
         let (file, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
-        let make_way = |offset| way::make_way(file.mapping(), 0, pgmap.pfn(offset), 5);
+        let make_way = |offset| fsdax::make_way(file.mapping(), 0, pgmap.pfn(offset), 5);
 
         // There is nothing, or a page.
         check_eq!((make_way(0), make_way(7)), (Ok(()), Ok(())));
@@ -203,8 +207,8 @@ mod tests {
             },
         )?;
 
-        check_eq!(full.fault(0, Order::Pmd, true)?, (fault::FALLBACK, 0));
-        check_eq!(full.fault(0, Order::Pte, true)?, (fault::SIGBUS, error));
+        check_eq!(full.fault(0, Order::Pmd, true)?, (vm_fault::FALLBACK, 0));
+        check_eq!(full.fault(0, Order::Pte, true)?, (vm_fault::SIGBUS, error));
         Ok(())
     }
 
@@ -214,10 +218,8 @@ mod tests {
         let file = Faulted::new(&pgmap, Extent::default())?;
 
         // SAFETY: The superblock is that of the test.
-        unsafe {
-            (*file.file.mapping().superblock()).s_magic = bindings::EROFS_SUPER_MAGIC_V1 as usize
-        };
-        check_eq!(file.fault(5, Order::Pmd, true)?, (fault::NEEDDSYNC, 0));
+        unsafe { (*(*file.file.inode()).i_sb).s_magic = bindings::EROFS_SUPER_MAGIC_V1 as usize };
+        check_eq!(file.fault(5, Order::Pmd, true)?, (vm_fault::NEEDDSYNC, 0));
         check_eq!(file.file.kind(0), Some(Kind::Tracked));
         Ok(())
     }
@@ -254,7 +256,7 @@ mod tests {
         check!(asked <= 3 + 2 * (passed_ms(begun) / 1000));
         drop(pin);
         let (ret, taken) = thread.join()??;
-        check_eq!(ret, fault::NEEDDSYNC);
+        check_eq!(ret, vm_fault::NEEDDSYNC);
         check!(taken <= 3 + passed_ms(begun) / 80);
         check!(pgmap.is_idle(0));
         check_eq!(file.file.entry(0).map(|e| e.pfn()), Some(pgmap.pfn(100)));
@@ -279,7 +281,7 @@ mod tests {
         let asked = file.asked();
         check!(asked <= 3 + passed_ms(begun) / 20);
         drop(pin);
-        check_eq!(thread.join()??.0, fault::NEEDDSYNC);
+        check_eq!(thread.join()??.0, vm_fault::NEEDDSYNC);
         check!(pgmap.is_idle(0));
         Ok(())
     }
@@ -292,13 +294,13 @@ mod tests {
         file.file.share(0, 0, Order::Pte)?;
         let pin = pgmap.pin(0)?;
         let mut locked = file.file.mapping().lock_entry(0).ok_or(ENOENT)?;
-        check_eq!(fsdax::give_up(&mut locked), fsdax::Left::Busy);
+        check_eq!(fsdax::give_up(&mut locked), Left::Busy);
         fsdax::set_replaced(&locked);
         drop(locked);
         let storing = file.clone();
         let thread = Thread::spawn(move || storing.fault_on(0, true))?;
         // The pin is still there.
-        check_eq!(thread.join()??.0, fault::NEEDDSYNC);
+        check_eq!(thread.join()??.0, vm_fault::NEEDDSYNC);
         check_eq!(file.file.kind(0), Some(Kind::Tracked));
         drop(pin);
         Ok(())
@@ -313,7 +315,7 @@ mod tests {
         let pin = pgmap.pin(0)?;
         let mut locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
         check!(!fsdax::is_replaced_later(&locked, 0));
-        check_eq!(fsdax::give_up(&mut locked), fsdax::Left::Busy);
+        check_eq!(fsdax::give_up(&mut locked), Left::Busy);
         check!(!fsdax::is_replaced_later(&locked, 0));
         fsdax::set_replaced(&locked);
         check!(fsdax::is_replaced_later(&locked, 0));
@@ -321,7 +323,7 @@ mod tests {
         file.share(0, 0, Order::Pte)?;
         let mut locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
         check!(!fsdax::is_replaced_later(&locked, 0));
-        check_eq!(fsdax::give_up(&mut locked), fsdax::Left::Busy);
+        check_eq!(fsdax::give_up(&mut locked), Left::Busy);
         check!(!fsdax::is_replaced_later(&locked, 0));
         drop((locked, pin));
         Ok(())
@@ -332,7 +334,7 @@ mod tests {
         let pgmap = TestPgmap::new()?;
         let file = copying(&pgmap, BAD)?;
 
-        check_eq!(file.fault(0, Order::Pte, true)?.0, fault::SIGBUS);
+        check_eq!(file.fault(0, Order::Pte, true)?.0, vm_fault::SIGBUS);
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 
 use core::{
     cell::UnsafeCell,
-    marker::PhantomData,
     mem::size_of,
     ptr::NonNull, //
 };
@@ -29,16 +28,12 @@ use kernel::{
 
 use super::thread::Thread;
 use crate::{
-    bindings::{
+    ffi::bindings::{
         self,
         page_field, //
     },
-    entry::{
-        Entry,
-        Kind,
-        Order, //
-    },
     folio::{
+        self,
         Folio,
         FolioRef,
         State, //
@@ -49,13 +44,17 @@ use crate::{
         OnBusy, //
     },
     mapping::{
+        Entry,
+        Kind,
         LockedEntry,
         Mapping,
         Mark,
-        Range, //
+        Range,
+        Walk, //
     },
     pgmap::{
-        self,
+        Order,
+        Page,
         Pgmap, //
     },
     provider, //
@@ -290,12 +289,12 @@ impl TestPgmap {
     /// The folio at `offset` into the first range.
     pub(super) fn folio(&self, offset: usize) -> Folio<'_> {
         // SAFETY: The memmap stays until `self` is dropped.
-        unsafe { Folio::from_raw(self.page(offset), PhantomData) }
+        Folio::at(unsafe { Page::from_raw(self.page(offset)) })
     }
 
     /// The code under test, from the outermost function that takes a pgmap.
     pub(super) fn request(&self, offset: usize, order: u32) -> Result<FolioRef> {
-        pgmap::request_folio(self.pgmap(), offset, order)
+        folio::request_folio(self.pgmap(), offset, order)
     }
 
     /// One more reference to the active folio at `offset`, as GUP takes it.
@@ -464,7 +463,7 @@ impl FakeSuper {
     /// Whether this module serves it.
     fn set_bound(&self, bound: bool) {
         let ops = if bound {
-            core::ptr::from_ref(provider::ops()).cast_mut()
+            core::ptr::from_ref(provider::ops::table()).cast_mut()
         } else {
             core::ptr::null_mut()
         };
@@ -500,7 +499,7 @@ impl FakeSuper {
 
     /// Adds it to those that the removal of a device visits, as `dax_bind_provider()` does.
     pub(super) fn mount(self: &Arc<Self>) -> Result<Mounted> {
-        let bind = provider::ops().bind.ok_or(EINVAL)?;
+        let bind = provider::ops::table().bind.ok_or(EINVAL)?;
 
         self.set_active(true);
         // SAFETY: It is unbound before it goes away.
@@ -539,7 +538,7 @@ impl Drop for Mounted {
         let umount = self.0.lock_umount();
         self.0.set_active(false);
         drop(umount);
-        if let Some(unbind) = provider::ops().unbind {
+        if let Some(unbind) = provider::ops::table().unbind {
             // SAFETY: It was bound in `mount`.
             unsafe { unbind(self.0.raw()) };
         }
@@ -679,12 +678,12 @@ impl FakeFile {
 
     /// What a fault does: tracks the block at `offset` of the memory.
     pub(super) fn insert(&self, index: usize, offset: usize, order: Order) -> Result {
-        fsdax::insert_entry(self.mapping(), index, self.pgmap.pfn(offset), order, false)
+        fsdax::insert_at(self.mapping(), index, self.pgmap.pfn(offset), order, false)
     }
 
     /// [`Self::insert`] for a block that other files may have too.
     pub(super) fn share(&self, index: usize, offset: usize, order: Order) -> Result {
-        fsdax::insert_entry(self.mapping(), index, self.pgmap.pfn(offset), order, true)
+        fsdax::insert_at(self.mapping(), index, self.pgmap.pfn(offset), order, true)
     }
 
     /// Tracks pages `0..count` of the memory at the same page offsets of the file.
@@ -698,14 +697,14 @@ impl FakeFile {
     /// Inserts an entry for a hole.
     pub(super) fn insert_hole(&self, index: usize, pfn: usize, order: Order) -> Result {
         let mut locked = LockedEntry::grab(self.mapping(), index, order).map_err(|_| EEXIST)?;
-        locked.set(Entry::zero(pfn, order).ok_or(EINVAL)?, |_| ());
+        check!(locked.set_hole(Entry::zero(pfn, order).ok_or(EINVAL)?, |_| ()));
         Ok(())
     }
 
     /// The entry at `index`.
     pub(super) fn entry(&self, index: usize) -> Option<Entry> {
-        let mut cursor = self.mapping().at(index);
-        let entry = cursor.lock().load();
+        let mut walk = Walk::new(self.mapping(), pages(index, index));
+        let entry = walk.next_seen().map(|seen| seen.entry());
         entry
     }
 
@@ -716,12 +715,11 @@ impl FakeFile {
 
     /// How many entries of `kind` `range` has.
     pub(super) fn count(&self, range: Range, kind: Kind) -> usize {
-        let mut cursor = self.mapping().at(range.first);
-        let mut pages = cursor.lock();
+        let mut walk = Walk::new(self.mapping(), range);
         let mut count = 0;
 
-        while let Some(entry) = pages.find(range.last) {
-            count += usize::from(entry.kind() == kind);
+        while let Some(seen) = walk.next_seen() {
+            count += usize::from(seen.entry().kind() == kind);
         }
         count
     }
@@ -735,7 +733,7 @@ impl FakeFile {
     /// Sets a mark of the entry at `index`.
     pub(super) fn mark(&self, index: usize, mark: Mark) -> Result {
         let locked = self.mapping().lock_entry(index).ok_or(ENOENT)?;
-        locked.with_marks(|pages| pages.set(mark));
+        locked.with_marks(|marks| marks.set(mark));
         Ok(())
     }
 
@@ -743,7 +741,7 @@ impl FakeFile {
     pub(super) fn has(&self, index: usize, mark: Mark) -> bool {
         self.mapping()
             .lock_entry(index)
-            .is_some_and(|locked| locked.with_marks(|pages| pages.has(mark)))
+            .is_some_and(|locked| locked.with_marks(|marks| marks.has(mark)))
     }
 
     /// Breaks `range` without waiting; its data is discarded.

@@ -10,15 +10,14 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        bindings::{
+        ffi::bindings::{
             self,
             page_field, //
         },
-        entry::{
-            Kind,
-            Order, //
+        folio::{
+            self,
+            State, //
         },
-        folio::State,
         fsdax::{
             Data,
             OnBusy, //
@@ -47,7 +46,11 @@ mod tests {
                 Thread, //
             }, //
         },
-        pgmap, //
+        mapping::{
+            Kind,
+            Walk, //
+        },
+        pgmap::Order, //
     };
 
     const ORDERS: [u32; 2] = [0, Order::PMD_ORDER];
@@ -102,10 +105,9 @@ mod tests {
             file.insert(0, 0, order)?;
             let pin = pgmap.pin(0)?;
             check_eq!(file.break_now(pages(0, 0)), Err(ERESTARTSYS));
-            let mut cursor = file.mapping().at(0);
-            let locked = cursor.lock();
+            let walk = Walk::new(file.mapping(), pages(0, 0));
             drop(pin);
-            drop(locked);
+            drop(walk);
             check!(pgmap.is_idle(0));
             check_eq!(pgmap.active(), 0);
             check_eq!(file.break_now(pages(0, 0)), Ok(()));
@@ -201,7 +203,7 @@ mod tests {
             if !self.done {
                 self.done = true;
                 // SAFETY: The count was frozen at 0 by `new`, and this is the first call.
-                unsafe { pgmap::folio_free(self.pgmap.page(0).cast(), self.pgmap.raw()) }
+                unsafe { folio::free(self.pgmap.page(0).cast(), self.pgmap.raw()) }
             }
         }
     }
@@ -217,7 +219,7 @@ mod tests {
         let pgmap = TestPgmap::new()?;
 
         for order in ORDERS {
-            pgmap.request(0, order)?.into_entry();
+            pgmap.request(0, order)?.into_raw();
             let mut draining = Draining::new(&pgmap)?;
             check_eq!(pgmap.count(0), 0);
             check!(matches!(pgmap.folio(0).look(), State::Draining));
@@ -241,7 +243,7 @@ mod tests {
         let calls = Counter::new()?;
 
         file.insert(0, 0, Order::Pte)?;
-        pgmap.pin(0)?.into_entry();
+        pgmap.pin(0)?.into_raw();
         check_eq!(file.break_now(pages(0, 0)), Err(ERESTARTSYS));
         let mut draining = Draining::new(&pgmap)?;
         // Count 0, but the free path still writes.
@@ -280,7 +282,7 @@ mod tests {
         let file = FakeFile::new(&pgmap)?;
 
         for order in [Order::Pte, Order::Pmd] {
-            pgmap.request(0, order.get())?.into_entry();
+            pgmap.request(0, order.get())?.into_raw();
             let mut draining = Draining::new(&pgmap)?;
             let faulting = file.clone();
             let thread = Thread::spawn(move || faulting.insert(0, 0, order))?;

@@ -10,11 +10,6 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        entry::{
-            Entry,
-            Kind,
-            Order, //
-        },
         fsdax,
         kunit::{
             fixture::{
@@ -38,11 +33,14 @@ mod tests {
             unmapping::at_unmap, //
         },
         mapping::{
+            Entry,
+            Kind,
             LockedEntry,
             Mark,
             Range,
             BATCH, //
         },
+        pgmap::Order,
         provider, //
     };
 
@@ -227,7 +225,7 @@ mod tests {
                 false,
                 |pgmap, locked| {
                     let zero = Entry::zero(pgmap.pfn(0), order).ok_or(EINVAL)?;
-                    locked.set(zero, |_| ());
+                    check!(locked.set_hole(zero, |_| ()));
                     Ok(())
                 },
                 None,
@@ -279,7 +277,7 @@ mod tests {
     fn the_provider_takes_pages_the_last_one_included() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
-        let unmap_holes = provider::ops().unmap_holes.ok_or(EINVAL)?;
+        let unmap_holes = provider::ops::table().unmap_holes.ok_or(EINVAL)?;
 
         for index in 0..8 {
             file.insert_hole(index, pgmap.pfn(0), Order::Pte)?;

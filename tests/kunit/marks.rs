@@ -9,10 +9,6 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        entry::{
-            Kind,
-            Order, //
-        },
         fsdax::Data,
         kunit::{
             breaking::Breaking,
@@ -24,9 +20,11 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             Mark,
             Range, //
-        }, //
+        },
+        pgmap::Order, //
     };
 
     #[test]

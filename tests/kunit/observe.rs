@@ -10,16 +10,11 @@ mod tests {
     use kernel::sync::Arc;
 
     use crate::{
-        entry::{
-            Entry,
-            Kind,
-            Order, //
+        folio::FolioRef,
+        fsdax::{
+            self,
+            Data, //
         },
-        folio::{
-            FolioLock,
-            FolioRef, //
-        },
-        fsdax::Data,
         kunit::{
             breaking::Breaking,
             fixture::{
@@ -35,37 +30,38 @@ mod tests {
             }, //
         },
         mapping::{
+            self,
+            waiters::{
+                self,
+                Waiter,
+                What, //
+            },
+            Entry,
+            Kind,
             Mark,
-            Range, //
-        },
-        scan::{
+            Range,
             Scan,
             Which, //
         },
-        superblock,
-        waiters::{
-            self,
-            Waiter,
-            What, //
-        }, //
+        pgmap::Order, //
     };
 
     /// An entry as a scan saw it: inode, page offset, entry.
     type Seen = (usize, usize, Entry);
 
     fn scan(sb: &FakeSuper, which: Which) -> Result<Option<Scan>> {
-        let bound = superblock::all()?
+        let bound = mapping::all_bound()?
             .into_iter()
-            .find(|bound| bound.with(|found| found.as_ptr() == sb.raw()) == Some(true));
+            .find(|bound| bound.is(sb.raw()));
         Ok(bound.and_then(|bound| Scan::new(bound, which)))
     }
 
     /// The entries of the next batch, and whether there may be more.
     fn batch(scan: &mut Scan, count: usize, seen: &mut KVec<Seen>) -> Result<bool> {
         let mut all = KVec::with_capacity(count, GFP_KERNEL)?;
-        let more = scan.batch(count, |pages, entry| {
-            let (_, ino) = pages.mapping().id();
-            let _ = all.push_within_capacity((ino, pages.index(), entry));
+        let more = scan.batch(count, |seen| {
+            let (_, ino) = seen.mapping().id();
+            let _ = all.push_within_capacity((ino, seen.index(), seen.entry()));
         });
         check!(all.len() <= count);
         for one in all {
@@ -339,7 +335,7 @@ mod tests {
     }
 
     fn age(folio: &FolioRef) -> Option<u32> {
-        folio.zapped_ms(&FolioLock::new(folio.pfn()))
+        folio.lock().zapped_ms()
     }
 
     #[test]
@@ -360,15 +356,16 @@ mod tests {
                 later = age(&pin);
             }
             // Memory failure does not disturb it, and a new zap starts it anew.
-            check!(pin.hold(file.mapping(), 0));
+            let held = pgmap.pin(0)?.hold(file.mapping().entry_id(0));
+            check!(held.is_ok());
             check!(age(&pin) >= later);
-            pin.unhold();
+            drop(held);
             check!(age(&pin) >= later);
             file.insert(0, 0, order)?;
             check_eq!(age(&pin), None);
             drop(pin);
             check_eq!(
-                file.break_with(Range::ALL, Data::Discard, crate::fsdax::OnBusy::Fail),
+                file.break_with(Range::ALL, Data::Discard, fsdax::OnBusy::Fail),
                 Ok(())
             );
         }

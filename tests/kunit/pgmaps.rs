@@ -12,9 +12,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        bindings,
-        entry::Order,
+        ffi::bindings,
         folio::{
+            Folio,
             FolioRef,
             State, //
         },
@@ -36,6 +36,7 @@ mod tests {
         },
         mapping::Range,
         pgmap::{
+            Order,
             Pgmap,
             PgmapRef, //
         }, //
@@ -399,7 +400,7 @@ mod tests {
         let dying = PgmapRef::dying_or_live(pfn).ok_or(ENOENT)?;
         drop(live);
         check!(unmap.goes_on());
-        check!(matches!(dying.folio().look(), State::Idle));
+        check!(matches!(Folio::of(&dying).look(), State::Idle));
         drop(dying);
         unmap.join()?;
         check!(PgmapRef::dying_or_live(pfn).is_none());
@@ -433,7 +434,7 @@ mod tests {
     #[cfg(MODULE)]
     fn module_references() -> i32 {
         // SAFETY: The module stays while its code runs.
-        unsafe { bindings::module_refcount(crate::compat::this_module().as_ptr()) }
+        unsafe { bindings::module_refcount(crate::ffi::compat::this_module().as_ptr()) }
     }
 
     #[cfg(not(MODULE))]

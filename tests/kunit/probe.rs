@@ -21,7 +21,7 @@ use kernel::{
     }, //
 };
 
-use crate::bindings;
+use crate::ffi::bindings;
 
 static VISITS: Atomic<usize> = Atomic::new(0);
 static HOLDS: Atomic<usize> = Atomic::new(0);

@@ -21,16 +21,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        bindings,
-        entry::{
-            Kind,
-            Order, //
-        },
+        ffi::bindings,
+        folio::Left,
         fsdax::{
             self,
             Data,
             InsertError,
-            Left,
             Removed, //
         },
         kunit::{
@@ -58,21 +54,23 @@ mod tests {
             unmapping::at_unmap, //
         },
         mapping::{
+            self,
+            waiters::{
+                self,
+                What, //
+            },
+            Kind,
             LockedEntry,
             Mark,
             Range,
+            Scan,
+            Which,
             BATCH, //
         },
-        scan::{
-            Scan,
-            Which, //
-        },
-        superblock,
-        waiters::{
-            self,
-            What, //
-        },
-        writeback, //
+        pgmap::{
+            DaxDevice,
+            Order, //
+        }, //
     };
 
     const BOTH: [Order; 2] = [Order::Pte, Order::Pmd];
@@ -92,7 +90,7 @@ mod tests {
         offset: usize,
         order: Order,
     ) -> Result {
-        fsdax::insert_entry(file.mapping(), index, pgmap.pfn(offset), order, false)
+        fsdax::insert_at(file.mapping(), index, pgmap.pfn(offset), order, false)
     }
 
     /// Starts to unmap `pgmap`, and waits until that waits for something.
@@ -463,9 +461,9 @@ mod tests {
         let unmap = unmap_and_wait(&pgmap)?;
         let reader = Thread::spawn(|| -> Result<usize> {
             let mut seen = 0;
-            for bound in superblock::all()? {
+            for bound in mapping::all_bound()? {
                 let mut scan = Scan::new(bound, Which::All).ok_or(ENOENT)?;
-                while scan.batch(BATCH, |_, _| seen += 1) {}
+                while scan.batch(BATCH, |_| seen += 1) {}
             }
             Ok(seen)
         })?;
@@ -554,7 +552,7 @@ mod tests {
                     Ok(())
                 })?;
                 with_orphan(order, dirty, |file| {
-                    let removed = fsdax::remove_entry(file.mapping(), 0, Data::Discard);
+                    let removed = fsdax::invalidate_entry(file.mapping(), 0, Data::Discard);
                     check_eq!(removed, Removed::Yes);
                     Ok(())
                 })?;
@@ -596,11 +594,9 @@ mod tests {
     fn r14_lost_data_is_reported() -> Result {
         for order in BOTH {
             with_orphan(order, true, |file| {
-                let wbc = bindings::writeback_control {
-                    range_end: i64::MAX,
-                    ..Default::default()
-                };
-                let written = writeback::mapping_range(file.mapping(), core::ptr::null_mut(), &wbc);
+                // SAFETY: Nothing is flushed, since the memory is gone.
+                let device = unsafe { DaxDevice::from_raw(core::ptr::null_mut()) };
+                let written = fsdax::write_back(file.mapping(), device, Range::ALL);
                 check_eq!(written, Err(EIO));
                 check!(file.writeback_error() != 0);
                 check!(!file.has(0, Mark::Dirty) && !file.has(0, Mark::ToWrite));
@@ -791,7 +787,7 @@ mod tests {
         let sb = FakeSuper::new()?;
         let never_bound = FakeFile::on(&sb, &pgmap)?;
 
-        superblock::unbind(sb.raw());
+        mapping::unbind(sb.raw());
         file.insert(0, 0, Order::Pte)?;
         never_bound.insert(0, 1, Order::Pte)?;
         drop(mounted);
@@ -942,7 +938,7 @@ mod tests {
         probe::longest_hold_of_inodes();
         pgmap.unmap()?.join()?;
         let longest = probe::longest_hold_of_inodes();
-        check!(longest >= BATCH && longest <= BATCH + 1);
+        check!((BATCH..=BATCH + 1).contains(&longest));
         check_eq!(file.kind(0), Some(Kind::Zapped));
         check!(files.iter().all(|file| file.references() == 1));
         Ok(())

@@ -10,17 +10,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        entry::{
-            Entry,
-            Kind,
-            Order, //
+        folio::{
+            FolioRef,
+            Left, //
         },
-        folio::FolioRef,
         fsdax::{
             self,
             Data,
-            InsertError,
-            Left, //
+            InsertError, //
         },
         kunit::{
             breaking::Breaking,
@@ -42,10 +39,13 @@ mod tests {
             unmapping::at_unmap, //
         },
         mapping::{
+            Entry,
+            Kind,
             LockedEntry,
             Mark,
             Range, //
-        }, //
+        },
+        pgmap::Order, //
     };
 
     const BOTH: [Order; 2] = [Order::Pte, Order::Pmd];
@@ -74,7 +74,7 @@ mod tests {
             let mut locked = lock(&file, 0)?;
             check_eq!(fsdax::give_up(&mut locked), Left::Idle);
             check_eq!(locked.entry(), Entry::empty(order));
-            check!(!locked.with_marks(|pages| pages.has(Mark::Busy)));
+            check!(!locked.with_marks(|marks| marks.has(Mark::Busy)));
             check!(pgmap.is_idle(0));
             check_eq!(pgmap.active(), 0);
             drop(locked);

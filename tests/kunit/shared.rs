@@ -10,14 +10,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        entry::{
-            Kind,
-            Order, //
-        },
-        folio::{
-            Association,
-            FolioLock, //
-        },
+        folio::Association,
         fsdax::Data,
         kunit::{
             breaking::Breaking,
@@ -34,23 +27,24 @@ mod tests {
                 Thread, //
             }, //
         },
-        mapping::Range, //
+        mapping::{
+            Kind,
+            Range, //
+        },
+        pgmap::Order, //
     };
 
     const BOTH: [Order; 2] = [Order::Pte, Order::Pmd];
 
     fn association(pgmap: &TestPgmap) -> Result<Association> {
         let folio = pgmap.pin(0)?;
-        let lock = FolioLock::new(folio.pfn());
-        let association = folio.association(&lock);
-        drop(lock);
+        let association = folio.lock().association();
         Ok(association)
     }
 
     fn owned(file: &FakeFile, index: usize, zapped: bool) -> Association {
         Association::Owned {
-            mapping: file.mapping().address(),
-            index,
+            entry: file.mapping().entry_id(index),
             zapped,
         }
     }
@@ -206,12 +200,12 @@ mod tests {
             (shared, sharing.break_now(Range::ALL))
         })?;
         wait_until(|| ready.get() == 1)?;
-        let lock = FolioLock::new(folio.pfn());
+        let lock = folio.lock();
         go.add();
         // Long enough for the other file to come, were it not for the lock.
         let unchanged = (0..300_000).all(|_| {
             // An acquiring load, so that the association is read again and again.
-            go.get() == 1 && folio.association(&lock) == owned(&file, 0, false)
+            go.get() == 1 && lock.association() == owned(&file, 0, false)
         });
         drop(lock);
         check_eq!(thread.join()?, (Ok(()), Ok(())));

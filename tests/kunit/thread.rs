@@ -26,7 +26,7 @@ use kernel::{
     task::Task, //
 };
 
-use crate::bindings;
+use crate::ffi::bindings;
 
 /// Tries of [`wait_until`], each at least a tick long. Only a test that fails comes near.
 const TRIES: usize = 4000;

@@ -10,10 +10,6 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        entry::{
-            Kind,
-            Order, //
-        },
         kunit::{
             fixture::{
                 FakeFile,
@@ -27,9 +23,11 @@ mod tests {
             }, //
         },
         mapping::{
+            Kind,
             LockedEntry,
             Range, //
-        }, //
+        },
+        pgmap::Order, //
     };
 
     const WAITERS: usize = 16;

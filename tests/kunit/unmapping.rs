@@ -20,7 +20,7 @@ use super::{
         Thread, //
     }, //
 };
-use crate::bindings;
+use crate::ffi::bindings;
 
 /// Keeps a file mapped, as long as it lives: `i_mmap_rwsem`, held for writing.
 struct KeepMapped<'a>(&'a FakeFile, NotThreadSafe);

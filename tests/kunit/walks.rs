@@ -8,16 +8,18 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        entry::{
-            Kind,
-            Order, //
-        },
         kunit::fixture::{
+            pages,
             FakeFile,
             TestPgmap,
             PMD, //
         },
-        mapping::Mark, //
+        mapping::{
+            Kind,
+            Mark,
+            Walk, //
+        },
+        pgmap::Order, //
     };
 
     /// A large entry at `PMD`, and a small one right behind it.
@@ -36,23 +38,19 @@ mod tests {
         large_and_small(&file, pgmap.pfn(0))?;
         for marked in [false, true] {
             for begin in [PMD, PMD + 1, 700, 2 * PMD - 1] {
-                let mut cursor = file.mapping().at(begin);
-                let mut pages = cursor.lock();
-                let found = match marked {
+                let range = pages(begin, usize::MAX);
+                let mut walk = match marked {
                     // As a walk has it that waited for what covers the page by now.
-                    false => pages.find(usize::MAX),
-                    true => pages.find_marked(usize::MAX, Mark::Busy),
+                    false => Walk::new(file.mapping(), range),
+                    true => Walk::marked(file.mapping(), range, Mark::Busy),
                 };
-                check_eq!(found.map(|e| e.order()), Some(Order::Pmd));
-                pages.breathe();
-                let next = match marked {
-                    false => pages.find(usize::MAX),
-                    true => pages.find_marked(usize::MAX, Mark::Busy),
-                };
-                check_eq!(next.map(|e| e.order()), Some(Order::Pte));
-                check_eq!(pages.index(), 2 * PMD);
-                pages.breathe();
-                check_eq!(pages.find(usize::MAX), None);
+                let order = walk.next().map(|at| at.entry().order());
+                check_eq!(order, Some(Order::Pmd));
+                walk.breathe();
+                let next = walk.next().map(|at| (at.index(), at.entry().order()));
+                check_eq!(next, Some((2 * PMD, Order::Pte)));
+                walk.breathe();
+                check!(walk.next().is_none());
             }
         }
         Ok(())
@@ -65,13 +63,11 @@ mod tests {
         for begin in [PMD, 700] {
             let file = FakeFile::new(&pgmap)?;
             large_and_small(&file, pgmap.pfn(0))?;
-            let mut cursor = file.mapping().at(begin);
-            let mut pages = cursor.lock();
-            let found = pages.find(usize::MAX).ok_or(ENOENT)?;
-            pages.remove(found);
-            pages.breathe();
-            check_eq!(pages.find(usize::MAX).map(|e| e.kind()), Some(Kind::Zero));
-            check_eq!(pages.index(), 2 * PMD);
+            let mut walk = Walk::new(file.mapping(), pages(begin, usize::MAX));
+            walk.next().ok_or(ENOENT)?.remove();
+            walk.breathe();
+            let next = walk.next().map(|at| (at.index(), at.entry().kind()));
+            check_eq!(next, Some((2 * PMD, Kind::Zero)));
         }
         Ok(())
     }
@@ -85,12 +81,16 @@ mod tests {
             file.insert_hole(index, pgmap.pfn(0), Order::Pte)?;
             file.mark(index, Mark::Busy)?;
         }
-        let mut cursor = file.mapping().at(usize::MAX);
-        let mut pages = cursor.lock();
-        check!(pages.find_marked(usize::MAX, Mark::Busy).is_some());
-        pages.breathe();
-        check_eq!(pages.find_marked(usize::MAX, Mark::Busy), None);
-        check_eq!(pages.find(usize::MAX), None);
+        let last = pages(usize::MAX, usize::MAX);
+        for marked in [false, true] {
+            let mut walk = match marked {
+                false => Walk::new(file.mapping(), last),
+                true => Walk::marked(file.mapping(), last, Mark::Busy),
+            };
+            check!(walk.next().is_some());
+            walk.breathe();
+            check!(walk.next().is_none());
+        }
         Ok(())
     }
 }

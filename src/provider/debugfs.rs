@@ -9,8 +9,6 @@
 //!
 //! Rules: R12, R15.
 
-use core::mem::ManuallyDrop;
-
 use kernel::{
     error::from_result,
     ffi::{
@@ -23,43 +21,44 @@ use kernel::{
     },
     prelude::*,
     seq_file::SeqFile,
-    seq_print,
-    str::CStr, //
+    seq_print, //
 };
 
 #[cfg(CONFIG_FAULT_INJECTION)]
 use kernel::sync::atomic::Relaxed;
 
 #[cfg(CONFIG_FAULT_INJECTION)]
-use crate::inject;
+use crate::ffi::inject;
 use crate::{
-    bindings,
-    entry::{
-        Entry,
-        Kind,
-        Order, //
+    ffi::{
+        bindings,
+        compat,
+        sched, //
     },
     folio::{
+        is_busy,
         Association,
-        FolioLock,
-        FolioRef,
+        EntryId,
+        Folio,
         State, //
     },
-    fsdax,
     mapping::{
+        all_bound,
+        waiters::{
+            self,
+            Waiter, //
+        },
+        Entry,
+        Kind,
         Mark,
-        Pages,
+        Scan,
+        Seen,
+        Which,
         BATCH, //
     },
-    pgmap::PgmapRef,
-    scan::{
-        Scan,
-        Which, //
-    },
-    superblock,
-    waiters::{
-        self,
-        Waiter, //
+    pgmap::{
+        Order,
+        PgmapRef, //
     }, //
 };
 
@@ -72,7 +71,7 @@ pub(crate) struct Files(*mut bindings::dentry);
 
 // SAFETY: The functions of debugfs may be called by any thread.
 unsafe impl Send for Files {}
-// SAFETY: As above.
+// SAFETY: All that is done with a reference is to read the pointer.
 unsafe impl Sync for Files {}
 
 impl Files {
@@ -83,7 +82,7 @@ impl Files {
         for (name, table) in [
             (c"mounts", &MOUNTS),
             (c"busy", &BUSY),
-            (c"waiters", &WAITERS),
+            (c"waiters", &WAITERS_FILE),
             #[cfg(CONFIG_FAULT_INJECTION)]
             (c"points", &POINTS),
         ] {
@@ -98,7 +97,7 @@ impl Files {
             };
         }
         #[cfg(CONFIG_FAULT_INJECTION)]
-        // SAFETY: The result of debugfs, which was just asked for a directory.
+        // SAFETY: It is what debugfs gave for a directory.
         unsafe {
             inject::create(dir)
         };
@@ -109,7 +108,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; debugfs copes with errors.
+        // SAFETY: By the type invariant it is ours to remove; debugfs copes with errors.
         unsafe { bindings::rust_fsdax_debugfs_remove(self.0) };
         #[cfg(CONFIG_FAULT_INJECTION)]
         inject::remove();
@@ -126,7 +125,7 @@ type Open = unsafe extern "C" fn(*mut bindings::inode, *mut bindings::file) -> c
 
 const fn table(open: Open) -> Table {
     Table(bindings::file_operations {
-        owner: crate::compat::this_module().as_ptr(),
+        owner: compat::this_module().as_ptr(),
         open: Some(open),
         read: Some(bindings::seq_read),
         llseek: Some(bindings::seq_lseek),
@@ -137,7 +136,7 @@ const fn table(open: Open) -> Table {
 
 static MOUNTS: Table = table(open::<Mounts>);
 static BUSY: Table = table(open::<Busy>);
-static WAITERS: Table = table(open::<Waiters>);
+static WAITERS_FILE: Table = table(open::<Waiters>);
 #[cfg(CONFIG_FAULT_INJECTION)]
 static POINTS: Table = table(open::<Points>);
 
@@ -149,22 +148,22 @@ trait Contents {
 
 /// # Safety
 ///
-/// Called for a file that uses one of the tables.
+/// `file` is being opened, with one of the tables.
 unsafe extern "C" fn open<C: Contents>(
     _: *mut bindings::inode,
     file: *mut bindings::file,
 ) -> c_int {
-    // SAFETY: `file` is being opened; `single_release` undoes this.
+    // SAFETY: The caller promises that it is being opened; `single_release` undoes this.
     unsafe { bindings::single_open(file, Some(show::<C>), core::ptr::null_mut()) }
 }
 
 /// # Safety
 ///
-/// Called by `seq_read()`, with the file locked.
+/// `seq` is valid, and locked by the caller, as `seq_read()` does.
 unsafe extern "C" fn show<C: Contents>(seq: *mut bindings::seq_file, _: *mut c_void) -> c_int {
     let out = Output {
         raw: seq,
-        // SAFETY: By the requirement of this function nobody else has it meanwhile.
+        // SAFETY: The caller has it locked, so that nobody else uses it meanwhile.
         seq: unsafe { SeqFile::from_raw(seq) },
     };
     from_result(|| C::write(&out).map(|()| 0))
@@ -186,12 +185,11 @@ impl Output<'_> {
     /// Without room, `seq_read()` starts over with twice as much. Who stops then makes all tries
     /// together cost no more than twice the last one.
     fn go_on(&self) -> Result<bool> {
-        // SAFETY: Process context without locks.
-        unsafe { bindings::rust_fsdax_cond_resched() };
+        sched::cond_resched();
         if kernel::current!().signal_pending() {
             return Err(EINTR);
         }
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant it is valid and locked.
         Ok(!unsafe { bindings::rust_fsdax_seq_has_overflowed(self.raw) })
     }
 }
@@ -241,18 +239,15 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, pages: &mut Pages<'_, '_>, entry: Entry) {
-        match entry.kind() {
+    fn add(&mut self, seen: &mut Seen<'_, '_>) {
+        match seen.entry().kind() {
             Kind::Tracked => {
                 self.tracked += 1;
-                if is_shared(pages, entry) {
-                    self.shared += 1;
-                }
+                self.shared += usize::from(is_shared(seen));
             }
             Kind::Zapped => {
                 self.zapped += 1;
-                let index = entry.order().align(pages.index());
-                if pages.has(Mark::Busy) && fsdax::is_busy(pages.mapping(), index, entry) {
+                if seen.marks().has(Mark::Busy) && is_busy(seen.entry().pfn(), seen.id()) {
                     self.busy += 1;
                 }
             }
@@ -261,13 +256,11 @@ impl Counts {
     }
 }
 
-/// Whether other entries than the tracked one at the position track the folio.
-fn is_shared(_pages: &mut Pages<'_, '_>, entry: Entry) -> bool {
-    // SAFETY: The entry is tracked, and remains so while the i_pages lock is held. Its reference
-    // stays with it.
-    let folio = ManuallyDrop::new(unsafe { FolioRef::from_entry(entry.pfn()) });
-    let association = folio.association(&FolioLock::new(folio.pfn()));
-    matches!(association, Association::Shared(share) if share > 1)
+/// Whether other entries than this one track its folio.
+fn is_shared(seen: &Seen<'_, '_>) -> bool {
+    seen.folio().is_some_and(
+        |folio| matches!(folio.lock().association(), Association::Shared(share) if share > 1),
+    )
 }
 
 impl fmt::Display for Counts {
@@ -288,41 +281,26 @@ impl Contents for Mounts {
             out.seq,
             "dev s_id fs provider tracked.0 zapped.0 busy.0 shared.0 tracked.9 zapped.9 busy.9 shared.9\n"
         );
-        for bound in superblock::all()? {
+        for bound in all_bound()? {
             let Some(mut scan) = Scan::new(bound.clone(), Which::All) else {
                 continue;
             };
             let (mut small, mut large) = (Counts::default(), Counts::default());
-            while scan.batch(BATCH, |pages, entry| match entry.order() {
-                Order::Pte => small.add(pages, entry),
-                Order::Pmd => large.add(pages, entry),
+            while scan.batch(BATCH, |seen| match seen.entry().order() {
+                Order::Pte => small.add(seen),
+                Order::Pmd => large.add(seen),
             }) {
                 if !out.go_on()? {
                     return Ok(());
                 }
             }
-            bound.with(|sb| {
-                let sb = sb.as_ptr();
-                // SAFETY: `with` keeps the superblock; this is constant.
-                let dev = unsafe { (*sb).s_dev };
-                // SAFETY: As above.
-                let id = unsafe { &(*sb).s_id };
-                // SAFETY: As above.
-                let fs = unsafe { (*sb).s_type };
-                let name: &[u8] = if fs.is_null() {
-                    &[]
-                } else {
-                    // SAFETY: A file system outlives its superblocks.
-                    let name = unsafe { (*fs).name };
-                    // SAFETY: A file system has a name, which is constant.
-                    unsafe { CStr::from_char_ptr(name) }.to_bytes()
-                };
+            bound.describe(|about| {
                 seq_print!(
                     out.seq,
                     "{} {} {} rust_fsdax {} {}\n",
-                    Device(dev),
-                    Word(id),
-                    Word(name),
+                    Device(about.dev),
+                    Word(about.id),
+                    Word(about.fs),
                     small,
                     large
                 );
@@ -343,11 +321,9 @@ const BUSY_BATCH: usize = 128;
 /// A zapped entry.
 #[derive(Clone, Copy)]
 struct Zapped {
-    /// Address of the mapping, as an identity.
-    mapping: usize,
+    id: EntryId,
     dev: u32,
     ino: usize,
-    index: usize,
     entry: Entry,
 }
 
@@ -362,32 +338,29 @@ struct BusyFolio {
 }
 
 impl Zapped {
-    /// The entry at the position, if it is zapped.
-    fn at(pages: &mut Pages<'_, '_>, entry: Entry) -> Option<Self> {
-        let mapping = pages.mapping();
-        let (dev, ino) = mapping.id();
+    /// The entry, if it is zapped.
+    fn at(seen: &Seen<'_, '_>) -> Option<Self> {
+        let (dev, ino) = seen.mapping().id();
 
-        (entry.kind() == Kind::Zapped).then_some(Self {
-            mapping: mapping.address(),
+        (seen.entry().kind() == Kind::Zapped).then_some(Self {
+            id: seen.id(),
             dev,
             ino,
-            index: entry.order().align(pages.index()),
-            entry,
+            entry: seen.entry(),
         })
     }
 
     /// The folio, if it is still busy on behalf of this entry. May sleep.
     fn describe(self) -> Option<BusyFolio> {
         let pgmap = PgmapRef::dying_or_live(self.entry.pfn())?;
-        let (refs, mapcount, pins, age_ms) = match pgmap.folio().look() {
+        let (refs, mapcount, pins, age_ms) = match Folio::of(&pgmap).look() {
             State::Idle => return None,
             State::Draining => (0, 0, 0, 0),
             State::Active(folio) => {
-                let lock = FolioLock::new(folio.pfn());
-                let ours = matches!(folio.association(&lock),
-                    Association::Owned { mapping, index, zapped: true }
-                        if mapping == self.mapping && index == self.index);
-                let age_ms = folio.zapped_ms(&lock).filter(|_| ours)?;
+                let lock = folio.lock();
+                let ours = matches!(lock.association(),
+                    Association::Owned { entry, zapped: true } if entry == self.id);
+                let age_ms = lock.zapped_ms().filter(|_| ours)?;
                 drop(lock);
                 let mapcount = folio.mapcount();
                 // Without the reference of this function. If that is the last one, the folio is
@@ -415,7 +388,7 @@ impl fmt::Display for BusyFolio {
             "{} {} {} {:#x} {} {} {} {} {} {}",
             Device(self.zapped.dev),
             self.zapped.ino,
-            self.zapped.index,
+            self.zapped.id.index(),
             self.zapped.entry.pfn(),
             self.zapped.entry.order().get(),
             self.refs,
@@ -436,14 +409,14 @@ impl Contents for Busy {
             out.seq,
             "dev ino index pfn order refcount mapcount pins age_ms waiter_pid\n"
         );
-        for bound in superblock::all()? {
+        for bound in all_bound()? {
             let Some(mut scan) = Scan::new(bound, Which::Marked(Mark::Busy)) else {
                 continue;
             };
             loop {
                 found.clear();
-                let more = scan.batch(BUSY_BATCH, |pages, entry| {
-                    if let Some(zapped) = Zapped::at(pages, entry) {
+                let more = scan.batch(BUSY_BATCH, |seen| {
+                    if let Some(zapped) = Zapped::at(seen) {
                         // There is room for as many as `batch` was asked for.
                         let _ = found.push_within_capacity(zapped);
                     }

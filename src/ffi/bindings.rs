@@ -2,8 +2,7 @@
 
 //! Raw bindings: the one place that names C types and fields.
 //!
-//! The generated part may not be used directly outside of the modules that wrap it (`pgmap`,
-//! `folio`, `mapping`, `fault`, `writeback`, `provider`).
+//! Only files that `scripts/unsafe-audit` lists may use it: those that wrap what is here.
 
 #[allow(
     clippy::all,
@@ -35,26 +34,6 @@ pub(crate) use generated::{
 };
 
 use kernel::ffi::c_void;
-
-/// `VM_FAULT_*` results as `vm_fault_t`.
-pub(crate) mod fault {
-    use super::*;
-
-    pub(crate) const OOM: vm_fault_t = vm_fault_reason_VM_FAULT_OOM;
-    pub(crate) const SIGBUS: vm_fault_t = vm_fault_reason_VM_FAULT_SIGBUS;
-    pub(crate) const MAJOR: vm_fault_t = vm_fault_reason_VM_FAULT_MAJOR;
-    pub(crate) const NOPAGE: vm_fault_t = vm_fault_reason_VM_FAULT_NOPAGE;
-    pub(crate) const FALLBACK: vm_fault_t = vm_fault_reason_VM_FAULT_FALLBACK;
-    pub(crate) const DONE_COW: vm_fault_t = vm_fault_reason_VM_FAULT_DONE_COW;
-    pub(crate) const NEEDDSYNC: vm_fault_t = vm_fault_reason_VM_FAULT_NEEDDSYNC;
-    /// `VM_FAULT_ERROR`, a macro that bindgen cannot evaluate.
-    pub(crate) const ERROR: vm_fault_t = OOM
-        | SIGBUS
-        | vm_fault_reason_VM_FAULT_SIGSEGV
-        | vm_fault_reason_VM_FAULT_HWPOISON
-        | vm_fault_reason_VM_FAULT_HWPOISON_LARGE
-        | FALLBACK;
-}
 
 /// Addresses of the fields of `struct page`, whose unions have no names in the bindings.
 pub(crate) mod page_field {

@@ -23,7 +23,7 @@ use kernel::{
     }, //
 };
 
-use crate::{
+use super::{
     bindings,
     inject::{
         self,
@@ -35,7 +35,7 @@ use crate::{
 ///
 /// Raised, with a full barrier, before a task checks what it waits for: either it sees the change
 /// of whoever wakes, or that one sees it here.
-static WAITERS: Atomic<i32> = Atomic::new(0);
+static QUEUED: Atomic<i32> = Atomic::new(0);
 
 /// What to sleep on: an address, and an index in what is there.
 ///
@@ -84,7 +84,7 @@ impl Address {
     /// The caller's change must be visible before, either by a full barrier or because waiters
     /// queue under a lock that the caller took for the change. Any context.
     pub(crate) fn wake(self) {
-        if WAITERS.load(Relaxed) != 0 {
+        if QUEUED.load(Relaxed) != 0 {
             let mut key = self.key();
             let queue = self.queue();
             // As waitqueue_active(), see there: whoever queued before the change is seen.
@@ -141,12 +141,12 @@ pub(crate) enum Task {
 }
 
 /// A queued waiter, see [`on`].
-pub(crate) struct Wait {
+pub(crate) struct Sleeper {
     head: *mut bindings::wait_queue_head,
     entry: *mut bindings::wait_queue_entry,
 }
 
-impl Wait {
+impl Sleeper {
     /// Queues the task, if it is not, and sets its state, with a full barrier.
     ///
     /// What the task waits for must be checked after this and before it sleeps.
@@ -172,7 +172,7 @@ impl Wait {
 /// Calls `f` with a waiter for `address`, which is dequeued afterwards.
 ///
 /// Process context, may sleep.
-pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Wait) -> R) -> R {
+pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Sleeper) -> R) -> R {
     queue_on(address, 0, f)
 }
 
@@ -181,12 +181,12 @@ pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Wait) -> R) -> R {
 ///
 /// Whoever is woken must see to it that the next one is, if there may be one: by taking what it
 /// waited for, so that it is given back some day, or else at once.
-pub(crate) fn on_turn<R>(address: Address, f: impl FnOnce(&mut Wait) -> R) -> R {
+pub(crate) fn on_turn<R>(address: Address, f: impl FnOnce(&mut Sleeper) -> R) -> R {
     queue_on(address, bindings::WQ_FLAG_EXCLUSIVE, f)
 }
 
-fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Wait) -> R) -> R {
-    WAITERS.fetch_add(1, Full);
+fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Sleeper) -> R) -> R {
+    QUEUED.fetch_add(1, Full);
     let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
     let raw = entry.as_mut_ptr();
 
@@ -196,7 +196,7 @@ fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Wait) -> R) -> 
     unsafe { (*raw).key = address.key() };
     // SAFETY: As above.
     unsafe { (*raw).wq_entry.func = Some(wake_function) };
-    let mut wait = Wait {
+    let mut wait = Sleeper {
         head: address.queue(),
         // SAFETY: `entry` is initialized; this computes an address.
         entry: unsafe { &raw mut (*raw).wq_entry },
@@ -204,24 +204,24 @@ fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Wait) -> R) -> 
     let ret = f(&mut wait);
     // SAFETY: Both pointers are valid; this dequeues the entry if it is queued.
     unsafe { bindings::finish_wait(wait.head, wait.entry) };
-    WAITERS.fetch_sub(1, Relaxed);
+    QUEUED.fetch_sub(1, Relaxed);
     ret
 }
 
-/// Sleeps until woken, after [`Wait::prepare`].
-pub(crate) fn sleep() {
+/// Sleeps until woken, after [`Sleeper::prepare`].
+pub(crate) fn schedule() {
     // SAFETY: Process context, as `on` requires.
     unsafe { bindings::schedule() }
 }
 
-/// Sleeps until woken or `seconds` passed, after [`Wait::prepare`]. Returns whether they did.
-pub(crate) fn sleep_seconds(seconds: u32) -> bool {
-    sleep_ms(seconds.saturating_mul(1000))
+/// Sleeps until woken or `seconds` passed, after [`Sleeper::prepare`]. Returns whether they did.
+pub(crate) fn for_seconds(seconds: u32) -> bool {
+    for_ms(seconds.saturating_mul(1000))
 }
 
-/// Sleeps until woken or `ms` milliseconds passed, after [`Wait::prepare`]. Returns whether they
+/// Sleeps until woken or `ms` milliseconds passed, after [`Sleeper::prepare`]. Returns whether they
 /// did.
-pub(crate) fn sleep_ms(ms: u32) -> bool {
+pub(crate) fn for_ms(ms: u32) -> bool {
     let jiffies = kernel::time::msecs_to_jiffies(ms);
     // SAFETY: Process context, as `on` requires.
     unsafe { bindings::schedule_timeout(jiffies as isize) == 0 }
@@ -242,7 +242,7 @@ impl Alarm {
         }
     }
 
-    /// Whether it rang. Checked after [`Wait::prepare`], or the task may sleep through it.
+    /// Whether it rang. Checked after [`Sleeper::prepare`], or the task may sleep through it.
     pub(crate) fn rang(&self) -> bool {
         // SAFETY: Valid while `with_alarm` runs.
         let rang = self.set && unsafe { bindings::rust_fsdax_alarm_rang(self.raw) };

@@ -30,9 +30,12 @@ use core::cmp::min;
 
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu::synchronize_rcu, //
     },
     time::{
         Instant,
@@ -40,37 +43,40 @@ use kernel::{
     }, //
 };
 
+use super::zap::{
+    zap,
+    Spent, //
+};
 use crate::{
-    bindings,
-    entry::Kind,
+    ffi::{
+        sched,
+        sleep,
+        trace, //
+    },
     folio::{
-        Association,
-        FolioLock,
+        Folio,
         FolioRef,
         State, //
     },
-    fsdax,
     mapping::{
+        file_of,
+        for_each_bound,
+        waiters::{
+            self,
+            What, //
+        },
+        FileWalk,
+        Kind,
         Mapping,
         Mark,
+        NoWalk,
+        Range,
+        Scan,
+        Walk,
+        Which,
         BATCH, //
     },
-    pgmap::Pgmap,
-    scan::{
-        Scan,
-        Which, //
-    },
-    superblock::{
-        self,
-        NoWalk,
-        Walk, //
-    },
-    trace,
-    wait,
-    waiters::{
-        self,
-        What, //
-    }, //
+    pgmap::Pgmap, //
 };
 
 /// The number of the last removal.
@@ -103,12 +109,11 @@ struct Removal<'p> {
 /// Lets go of all folios of `pgmap`, which gives out no references for new ones any more, and
 /// waits for those who pin them.
 ///
-/// Process context, sleeps as long as pins last. Called by `memunmap_pages()`, after it killed the
-/// references.
+/// Process context, sleeps as long as pins last.
 pub(crate) fn pgmap_dying(pgmap: &Pgmap) {
     let begun = Instant::now();
 
-    trace::removal_begin(pgmap);
+    trace::removal_begin(|| pfns(pgmap));
     let mut removal = Removal {
         pgmap,
         id: LAST.fetch_add(1, Relaxed) + 1,
@@ -119,10 +124,25 @@ pub(crate) fn pgmap_dying(pgmap: &Pgmap) {
         say_ms: SAY_AFTER_MS,
     };
     removal.search();
-    trace::removal_revoked(pgmap, removal.files, begun);
+    trace::removal_revoked(|| pfns(pgmap), removal.files, ms_since(begun));
     removal.waits = Instant::now();
     removal.wait();
-    trace::removal_end(pgmap, removal.files, begun);
+    trace::removal_end(|| pfns(pgmap), removal.files, ms_since(begun));
+}
+
+fn pfns(pgmap: &Pgmap) -> trace::Pfns {
+    (pgmap.first_pfn(), pgmap.last_pfn())
+}
+
+fn ms_since(begun: Instant<Monotonic>) -> usize {
+    usize::try_from(begun.elapsed().as_millis()).unwrap_or(0)
+}
+
+/// Whether the folio at `pfn` is one of `pgmap` that is active or draining.
+fn is_in_use(pgmap: &Pgmap, pfn: usize) -> bool {
+    pgmap
+        .page(pfn)
+        .is_some_and(|page| Folio::at(page).is_ours())
 }
 
 impl Removal<'_> {
@@ -134,15 +154,15 @@ impl Removal<'_> {
         // the pgmap is dying.
         let mut any = !self.begun;
 
-        superblock::for_each(|bound| {
+        for_each_bound(|bound| {
             if bound.is_searched_by(self.id) {
                 return;
             }
-            match Walk::start(bound) {
+            match FileWalk::start(bound) {
                 Ok(mut walk) => {
                     while walk.step() {
                         if let Some(mapping) = walk.file() {
-                            self.files += usize::from(fsdax::revoke(mapping, self.pgmap));
+                            self.files += usize::from(revoke(mapping, self.pgmap));
                         }
                     }
                 }
@@ -157,8 +177,7 @@ impl Removal<'_> {
             any = true;
         });
         if any {
-            // SAFETY: Process context without locks.
-            unsafe { bindings::synchronize_rcu() };
+            synchronize_rcu();
         }
         self.begun = true;
         self.searched = searched;
@@ -173,7 +192,7 @@ impl Removal<'_> {
         while self.pgmap.held() != Some(0) {
             self.find_pinned(&mut pinned);
             for pfn in &pinned {
-                if !self.pgmap.folio_at(*pfn).is_ours() {
+                if !is_in_use(self.pgmap, *pfn) {
                     continue;
                 }
                 // One wait, also if it is interrupted by searches.
@@ -190,8 +209,7 @@ impl Removal<'_> {
         if !self.searched {
             // An umount has let go of everything first. Its files may have been unmapped just
             // before.
-            // SAFETY: Process context without locks.
-            unsafe { bindings::synchronize_rcu() };
+            synchronize_rcu();
         }
     }
 
@@ -200,26 +218,26 @@ impl Removal<'_> {
         let pgmap = self.pgmap;
 
         pinned.clear();
-        superblock::for_each(|bound| {
+        for_each_bound(|bound| {
             let Some(mut scan) = Scan::new(bound.clone(), Which::Marked(Mark::Busy)) else {
                 return;
             };
             while pinned.len() < pinned.capacity()
-                && scan.batch(pinned.capacity() - pinned.len(), |pages, entry| {
+                && scan.batch(pinned.capacity() - pinned.len(), |seen| {
+                    let entry = seen.entry();
                     if entry.kind() != Kind::Zapped || !pgmap.has(entry.pfn()) {
                         return;
                     }
-                    if pgmap.folio_at(entry.pfn()).is_ours() {
+                    if is_in_use(pgmap, entry.pfn()) {
                         // `batch` was asked for no more than there is room for.
                         let _ = pinned.push_within_capacity(entry.pfn());
                     } else {
                         // It stays idle, since the pgmap is dying: none need look again.
-                        pages.clear(Mark::Busy);
+                        seen.marks().clear(Mark::Busy);
                     }
                 })
             {
-                // SAFETY: Process context without spinlocks.
-                unsafe { bindings::rust_fsdax_cond_resched() };
+                sched::cond_resched();
             }
         });
     }
@@ -250,14 +268,17 @@ impl Removal<'_> {
     /// Returns whether it is; if not, there are superblocks to be searched first.
     fn wait_for_pins(&mut self, pfn: usize) -> bool {
         let pgmap = self.pgmap;
-        let folio = pgmap.folio_at(pfn);
+        let Some(page) = pgmap.page(pfn) else {
+            return true;
+        };
+        let folio = Folio::at(page);
 
-        wait::on(folio.wait_address(), |wait| loop {
-            let _ = wait.prepare(wait::Task::Uninterruptible);
+        sleep::on(folio.wait_address(), |sleeper| loop {
+            let _ = sleeper.prepare(sleep::Task::Uninterruptible);
             if !folio.is_ours() {
                 return true;
             }
-            if !wait::sleep_ms(self.patience()) {
+            if !sleep::for_ms(self.patience()) {
                 continue;
             }
             if self.is_long() {
@@ -285,11 +306,11 @@ impl Removal<'_> {
                     say_held(pgmap);
                     return;
                 }
-                wait::on(pgmap.wait_address(), |wait| {
-                    let _ = wait.prepare(wait::Task::Uninterruptible);
+                sleep::on(pgmap.wait_address(), |sleeper| {
+                    let _ = sleeper.prepare(sleep::Task::Uninterruptible);
                     // Not all who put a reference wake us.
                     if pgmap.held() != Some(0) {
-                        wait::sleep_ms(min(look_ms, self.patience()));
+                        sleep::for_ms(min(look_ms, self.patience()));
                     }
                 });
                 look_ms = min(2 * look_ms, LOOK_MS);
@@ -310,32 +331,48 @@ fn say_held(pgmap: &Pgmap) {
 }
 
 fn say_pinned(folio: &FolioRef) {
-    let association = folio.association(&FolioLock::new(folio.pfn()));
-    let mapcount = folio.mapcount();
-    // Without the reference of the caller.
-    let pins = folio.count() - 1 - mapcount;
+    let (mapcount, pins) = (folio.mapcount(), folio.pins());
 
-    match association {
-        Association::Owned { mapping, index, .. } => {
-            // SAFETY: Our reference keeps the folio busy, so that whoever removes the entry of the
-            // inode waits; and the pgmap is dying, so that no other file takes the folio over.
-            let (dev, ino) = unsafe { Mapping::from_raw(mapping as *mut _) }.id();
-            pr_warn!(
-                "removal of a device waits for pfn {:#x}: device {}:{}, inode {}, page offset {}: {} page table references, {} pins\n",
-                folio.pfn(),
-                dev >> 20,
-                dev & 0xf_ffff,
-                ino,
-                index,
-                mapcount,
-                pins,
-            );
-        }
-        _ => pr_warn!(
+    match file_of(folio) {
+        Some(((dev, ino), index)) => pr_warn!(
+            "removal of a device waits for pfn {:#x}: device {}:{}, inode {}, page offset {}: {} page table references, {} pins\n",
+            folio.pfn(),
+            dev >> 20,
+            dev & 0xf_ffff,
+            ino,
+            index,
+            mapcount,
+            pins,
+        ),
+        None => pr_warn!(
             "removal of a device waits for pfn {:#x}: {} page table references, {} pins\n",
             folio.pfn(),
             mapcount,
             pins,
         ),
     }
+}
+
+/// Drops the references of all entries that name a pfn of `pgmap`, and unmaps the file if there
+/// are any. Returns whether there were.
+///
+/// For a pgmap that gives out no references any more, so that no fault makes them tracked again.
+/// Dirty marks stay; what they stand for may be lost with the device, and writeback says so.
+/// Process context, may sleep.
+pub(crate) fn revoke(mapping: Mapping<'_>, pgmap: &Pgmap) -> bool {
+    let mut walk = Walk::new(mapping, Range::ALL);
+    let mut any = false;
+
+    // Who has an entry locked, for which this waits, is a fault that is going to map it, at worst.
+    while let Some(at) = walk.next() {
+        if at.entry().is_mapped() && pgmap.has(at.entry().pfn()) {
+            any = true;
+            zap(at, Spent::Stays);
+        }
+    }
+    drop(walk);
+    if any {
+        mapping.unmap(Range::ALL);
+    }
+    any
 }

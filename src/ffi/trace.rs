@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tracepoints (`csrc/events.h`): one safe function for each.
+//! Tracepoints (`csrc/events.h`): one safe function for each, of numbers.
 //!
 //! The macro of the kernel crate knows only the kernel's own tracepoints, so that modules need
 //! one of their own.
@@ -13,25 +13,7 @@ use kernel::{
         c_uint,
         c_ulong, //
     },
-    prelude::*,
-    time::{
-        Instant,
-        Monotonic, //
-    }, //
-};
-
-use crate::{
-    entry::{
-        Entry,
-        Order, //
-    },
-    folio::Folio,
-    mapping::{
-        LockedEntry,
-        Mapping,
-        Range, //
-    },
-    pgmap::Pgmap, //
+    prelude::*, //
 };
 
 macro_rules! declare_events {
@@ -85,108 +67,97 @@ declare_events! {
     rust_fsdax_removal_end(first: c_ulong, last: c_ulong, files: c_ulong, ms: c_ulong);
 }
 
-fn entry_args(
-    mapping: Mapping<'_>,
-    index: usize,
-    entry: Entry,
-) -> (c_uint, c_ulong, c_ulong, c_ulong, c_uint) {
-    let (dev, ino) = mapping.id();
-    (dev, ino, index, entry.pfn(), entry.order().get())
+/// What an event says of an entry: device, inode number, page offset, first pfn, order.
+pub(crate) type Entry = (u32, usize, usize, usize, u32);
+
+/// What an event says of a part of a file: device, inode number, first and last page offset.
+pub(crate) type Span = (u32, usize, usize, usize);
+
+/// What an event says of a pgmap: its first and last pfn.
+pub(crate) type Pfns = (usize, usize);
+
+/// A folio became active. Any context, as all of these: `args` is called if somebody traces.
+pub(crate) fn request(pfn: usize, order: u32) {
+    rust_fsdax_request(|| (pfn, order, 1));
 }
 
-/// A folio became active.
-pub(crate) fn request(pfn: usize, order: Order) {
-    rust_fsdax_request(|| (pfn, order.get(), 1));
-}
-
-/// The count of a folio reached 0.
-pub(crate) fn free(folio: Folio<'_>, order: u32) {
-    rust_fsdax_free(|| (folio.pfn(), order, 0));
+/// The count of the folio that `pfn` tells reached 0.
+pub(crate) fn free(pfn: impl FnOnce() -> usize, order: u32) {
+    rust_fsdax_free(|| (pfn(), order, 0));
 }
 
 /// An entry became tracked that named no block before.
-pub(crate) fn insert(locked: &LockedEntry<'_>) {
-    rust_fsdax_insert(|| entry_args(locked.mapping(), locked.index(), locked.entry()));
+pub(crate) fn insert(args: impl FnOnce() -> Entry) {
+    rust_fsdax_insert(args);
 }
 
 /// A zapped entry became tracked again.
-pub(crate) fn revive(locked: &LockedEntry<'_>) {
-    rust_fsdax_revive(|| entry_args(locked.mapping(), locked.index(), locked.entry()));
+pub(crate) fn revive(args: impl FnOnce() -> Entry) {
+    rust_fsdax_revive(args);
 }
 
 /// A tracked entry loses its reference.
-pub(crate) fn zap(mapping: Mapping<'_>, index: usize, entry: Entry) {
-    rust_fsdax_zap(|| entry_args(mapping, index, entry));
+pub(crate) fn zap(args: impl FnOnce() -> Entry) {
+    rust_fsdax_zap(args);
 }
 
 /// An entry without a reference is removed.
-pub(crate) fn remove(mapping: Mapping<'_>, index: usize, entry: Entry) {
-    rust_fsdax_remove(|| entry_args(mapping, index, entry));
+pub(crate) fn remove(args: impl FnOnce() -> Entry) {
+    rust_fsdax_remove(args);
 }
 
 /// An entry was flushed.
-pub(crate) fn writeback(mapping: Mapping<'_>, index: usize, entry: Entry) {
-    rust_fsdax_writeback(|| entry_args(mapping, index, entry));
+pub(crate) fn writeback(args: impl FnOnce() -> Entry) {
+    rust_fsdax_writeback(args);
 }
 
 /// A break begins to wait for the folio of a zapped entry.
-pub(crate) fn wait_begin(mapping: Mapping<'_>, index: usize, entry: Entry) {
-    rust_fsdax_wait_begin(|| entry_args(mapping, index, entry));
+pub(crate) fn wait_begin(args: impl FnOnce() -> Entry) {
+    rust_fsdax_wait_begin(args);
 }
 
 /// The wait ended: the folio is idle, the entry is gone, or a signal came in.
-pub(crate) fn wait_end(mapping: Mapping<'_>, index: usize, entry: Entry) {
-    rust_fsdax_wait_end(|| entry_args(mapping, index, entry));
+pub(crate) fn wait_end(args: impl FnOnce() -> Entry) {
+    rust_fsdax_wait_end(args);
 }
 
 /// A break begins.
-pub(crate) fn break_begin(mapping: Mapping<'_>, range: Range) {
-    rust_fsdax_break_begin(|| {
-        let (dev, ino) = mapping.id();
-        (dev, ino, range.first, range.last)
-    });
+pub(crate) fn break_begin(args: impl FnOnce() -> Span) {
+    rust_fsdax_break_begin(args);
 }
 
 /// An entry lost its reference, and its folio is still busy.
-pub(crate) fn break_busy(mapping: Mapping<'_>, index: usize, entry: Entry) {
-    rust_fsdax_break_busy(|| entry_args(mapping, index, entry));
+pub(crate) fn break_busy(args: impl FnOnce() -> Entry) {
+    rust_fsdax_break_busy(args);
 }
 
 /// A break has removed all entries of its range, or failed: what is busy or dirty is there.
-pub(crate) fn break_end(mapping: Mapping<'_>, range: Range, ret: &Result) {
+pub(crate) fn break_end(args: impl FnOnce() -> Span, ret: &Result) {
     rust_fsdax_break_end(|| {
-        let (dev, ino) = mapping.id();
+        let (dev, ino, first, last) = args();
         let error = ret.as_ref().err().map_or(0, |e| e.to_errno());
-        (dev, ino, range.first, range.last, error)
+        (dev, ino, first, last, error)
     });
 }
 
-fn pfn_range(pgmap: &Pgmap) -> (c_ulong, c_ulong) {
-    (pgmap.first_pfn(), pgmap.last_pfn())
-}
-
 /// A pgmap is being unmapped.
-pub(crate) fn removal_begin(pgmap: &Pgmap) {
-    rust_fsdax_removal_begin(|| pfn_range(pgmap));
+pub(crate) fn removal_begin(args: impl FnOnce() -> Pfns) {
+    rust_fsdax_removal_begin(args);
 }
 
-fn removal_args(
-    pgmap: &Pgmap,
-    files: usize,
-    begun: Instant<Monotonic>,
-) -> (c_ulong, c_ulong, c_ulong, c_ulong) {
-    let (first, last) = pfn_range(pgmap);
-    let ms = usize::try_from(begun.elapsed().as_millis()).unwrap_or(0);
-
-    (first, last, files, ms)
-}
-
-/// This many files had pages of the pgmap, and have them no more: only pins are left.
-pub(crate) fn removal_revoked(pgmap: &Pgmap, files: usize, begun: Instant<Monotonic>) {
-    rust_fsdax_removal_revoked(|| removal_args(pgmap, files, begun));
+/// This many files had pages of the pgmap, and have them no more: only pins are left. `ms` is how
+/// long it took.
+pub(crate) fn removal_revoked(args: impl FnOnce() -> Pfns, files: usize, ms: usize) {
+    rust_fsdax_removal_revoked(|| {
+        let (first, last) = args();
+        (first, last, files, ms)
+    });
 }
 
 /// Nobody uses a page of the pgmap any more.
-pub(crate) fn removal_end(pgmap: &Pgmap, files: usize, begun: Instant<Monotonic>) {
-    rust_fsdax_removal_end(|| removal_args(pgmap, files, begun));
+pub(crate) fn removal_end(args: impl FnOnce() -> Pfns, files: usize, ms: usize) {
+    rust_fsdax_removal_end(|| {
+        let (first, last) = args();
+        (first, last, files, ms)
+    });
 }

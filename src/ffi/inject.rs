@@ -63,8 +63,8 @@ pub(crate) use on::{
 
 #[cfg(CONFIG_FAULT_INJECTION)]
 mod on {
+    use super::super::bindings;
     use super::Point;
-    use crate::bindings;
     use kernel::sync::atomic::{
         Atomic,
         Relaxed, //

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who sleeps until a folio is idle: for debugfs, and for faults, which tell the breaks of their
-//! file what they change.
+//! The tasks that wait until a folio is idle, for debugfs and the log.
 //!
-//! Rules: R8, R12, R23.
-
-use core::mem::MaybeUninit;
+//! Rules: R12.
 
 use kernel::{
     prelude::*,
@@ -15,12 +12,10 @@ use kernel::{
     }, //
 };
 
-use crate::{
-    bindings,
-    mapping::{
-        Mapping,
-        Pages, //
-    }, //
+use super::file::Mapping;
+use crate::ffi::sched::{
+    self,
+    COMM_LEN, //
 };
 
 /// Why a task waits.
@@ -50,9 +45,6 @@ impl What {
         }
     }
 }
-
-/// `TASK_COMM_LEN`
-const COMM_LEN: usize = 16;
 
 /// A task that waits.
 #[derive(Clone, Copy)]
@@ -101,9 +93,9 @@ kernel::sync::global_lock! {
 ///
 /// # Safety
 ///
-/// Called once, before anything else of this file is used.
+/// Nobody uses the list before this returns.
 pub(crate) unsafe fn init() {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that this comes first.
     unsafe { WAITERS.init() }
 }
 
@@ -127,19 +119,13 @@ pub(crate) fn during<R>(
 
 fn add(what: What, mapping: Option<Mapping<'_>>, index: usize, pfn: usize) -> u64 {
     let (dev, ino) = mapping.map_or((0, 0), Mapping::id);
-    let mut comm = [0; COMM_LEN];
-
-    // SAFETY: There is room for all of it.
-    unsafe { bindings::rust_fsdax_task_comm(comm.as_mut_ptr()) };
     let mut waiters = WAITERS.lock();
     waiters.last_id += 1;
     let id = waiters.last_id;
     let waiter = Waiter {
         id,
-        // CAST: A pid is an `int`.
-        // SAFETY: There is a current task.
-        pid: unsafe { bindings::rust_fsdax_task_pid() } as i32,
-        comm,
+        pid: sched::pid(),
+        comm: sched::comm(),
         what,
         dev,
         ino,
@@ -203,30 +189,6 @@ pub(crate) fn with_evicted<R>(
         .map(|waiter| waiter.mapping)
         .filter(|mapping| *mapping >= from.max(1))
         .min()?;
-    // SAFETY: By the type invariant the mapping is valid while the list is locked.
+    // SAFETY: By the invariant of `Waiters` the mapping is valid while the list is locked.
     Some(f(unsafe { Mapping::from_raw(lowest as *mut _) }))
-}
-
-/// Calls `f`, in which a break of `mapping` sleeps. Until it returns, [`is_breaking`] is true.
-///
-/// Nothing is allocated: an eviction must not wait for memory here. May sleep.
-pub(crate) fn sleeping<R>(mapping: Mapping<'_>, f: impl FnOnce() -> R) -> R {
-    let mut sleeper = MaybeUninit::<bindings::rust_fsdax_sleeper>::uninit();
-    let sleeper = sleeper.as_mut_ptr();
-
-    // SAFETY: It does not move, and leaves the list below before it goes; the mapping is valid.
-    unsafe { bindings::rust_fsdax_sleeper_add(sleeper, mapping.as_raw()) };
-    let ret = f();
-    // SAFETY: Added above.
-    unsafe { bindings::rust_fsdax_sleeper_del(sleeper) };
-    ret
-}
-
-/// Whether a break of the file of `pages` sleeps, or is about to.
-///
-/// One that begins waits for the i_pages lock that the caller has. While no break of any file
-/// with the same hash sleeps, this costs a look. Any context.
-pub(crate) fn is_breaking(pages: &Pages<'_, '_>) -> bool {
-    // SAFETY: The mapping is valid, and its i_pages lock is held.
-    unsafe { bindings::rust_fsdax_is_breaking(pages.mapping().as_raw()) }
 }

@@ -21,26 +21,28 @@ use kernel::{
     }, //
 };
 
+use super::replace::give_up;
 use crate::{
-    entry::Order,
+    ffi::sleep,
     folio::{
         Association,
+        EntryId,
         Folio,
-        FolioLock,
         FolioRef,
+        Left,
         State, //
     },
-    fsdax::{
-        self,
-        Left, //
+    mapping::{
+        waiters::{
+            self,
+            What, //
+        },
+        with_entry_of,
+        Mapping, //
     },
-    mapping::Mapping,
-    memory_failure,
-    pgmap::PgmapRef,
-    wait,
-    waiters::{
-        self,
-        What, //
+    pgmap::{
+        Order,
+        PgmapRef, //
     }, //
 };
 
@@ -66,12 +68,10 @@ pub(crate) fn make_way(mapping: Mapping<'_>, index: usize, pfn: usize, ms: u32) 
         Err(e) if e == ENXIO => return Ok(()),
         found => found?,
     };
-    let folio = pgmap.folio();
+    let folio = Folio::of(&pgmap);
     let association = match folio.look() {
-        State::Active(large) if large.order() == Order::Pmd.get() => {
-            large.association(&FolioLock::new(head))
-        }
-        _ => return wait_gone(folio, head, pfn),
+        State::Active(large) if large.order() == Order::Pmd.get() => large.lock().association(),
+        _ => return wait_gone(folio, &pgmap, pfn),
     };
 
     match association {
@@ -81,14 +81,13 @@ pub(crate) fn make_way(mapping: Mapping<'_>, index: usize, pfn: usize, ms: u32) 
         // blocks become shared, since their next faults find that they are.
         Association::Shared(_) => {}
         Association::Owned { .. } => {
-            // SAFETY: `pgmap` keeps the memmap.
-            let found = unsafe { memory_failure::lock_entry_of(folio, FolioRef::is_owned_by) };
-            let Some((mut locked, reference)) = found else {
-                return Ok(());
-            };
-            // If the locked entry is tracked it keeps its own one, and `give_up` looks at the rest.
-            drop(reference);
-            if fsdax::give_up(&mut locked) == Left::Idle {
+            let left = with_entry_of(folio, if_owned, |mut locked, reference| {
+                // If the locked entry is tracked it keeps its own one, and `give_up` looks at the
+                // rest.
+                drop(reference);
+                give_up(&mut locked)
+            });
+            if left != Some(Left::Busy) {
                 return Ok(());
             }
         }
@@ -98,17 +97,24 @@ pub(crate) fn make_way(mapping: Mapping<'_>, index: usize, pfn: usize, ms: u32) 
     })
 }
 
-/// [`make_way`] where no large folio is active: it is gone, or on its way.
-fn wait_gone(folio: Folio<'_>, head: usize, pfn: usize) -> Result {
-    folio.wait_drained();
-    // Requests are kept out, so that a tail whose head is not ours belongs to somebody else.
-    let _lock = FolioLock::new(head);
-    // SAFETY: A large folio around `pfn` fits into the memmap that the caller has.
-    let page = unsafe { folio.page(pfn - head) };
-    if page.is_tail() && !folio.is_ours() {
-        return Err(EBUSY);
+/// Gives the reference back if the folio does not belong to `entry` alone.
+fn if_owned(folio: FolioRef, entry: EntryId) -> Result<FolioRef, FolioRef> {
+    let owned = folio.lock().is_owned_by(entry);
+    if owned {
+        Ok(folio)
+    } else {
+        Err(folio)
     }
-    Ok(())
+}
+
+/// [`make_way`] where no large folio is active: it is gone, or on its way.
+fn wait_gone(folio: Folio<'_>, pgmap: &PgmapRef, pfn: usize) -> Result {
+    folio.wait_drained();
+    // A large folio around `pfn` fits into the memory that `pgmap` was taken for.
+    match pgmap.page_at(pfn) {
+        Some(page) if folio.is_foreign_at(page) => Err(EBUSY),
+        _ => Ok(()),
+    }
 }
 
 /// Sleeps until `folio` is idle or `ms` milliseconds passed.
@@ -118,13 +124,13 @@ fn wait_gone(folio: Folio<'_>, head: usize, pfn: usize) -> Result {
 fn wait_idle(folio: Folio<'_>, ms: u32) -> Result {
     let begun = Instant::<Monotonic>::now();
 
-    wait::on(folio.wait_address(), |wait| loop {
-        wait.prepare(wait::Task::Killable)?;
+    sleep::on(folio.wait_address(), |sleeper| loop {
+        sleeper.prepare(sleep::Task::Killable)?;
         if matches!(folio.look(), State::Idle) {
             return Ok(());
         }
         let passed = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
-        if passed >= ms || wait::sleep_ms(ms - passed) {
+        if passed >= ms || sleep::for_ms(ms - passed) {
             return Ok(());
         }
     })

@@ -2,7 +2,7 @@
 
 //! Looks at the entries of all files of a bound superblock, for debugfs and for removals.
 //!
-//! A [`Walk`] keeps the place. It holds an inode, but never waits for its eviction, and so for the
+//! A [`FileWalk`] keeps the place. It holds an inode, but never waits for its eviction, and so for the
 //! pins that the reader came to look at. Where there can be no walk, because `s_umount` is taken,
 //! most often by an umount, only what is being evicted is seen: such an inode is in no list. If
 //! its eviction waits, it is found among the waiters.
@@ -11,18 +11,21 @@
 
 use kernel::sync::Arc;
 
-use crate::{
-    entry::Entry,
-    mapping::{
+use super::{
+    file::{
         Mapping,
-        Mark,
-        Pages, //
+        Range, //
     },
+    pages::Mark,
     superblock::{
         Bound,
-        Walk, //
+        FileWalk, //
     },
-    waiters, //
+    waiters,
+    walk::{
+        Seen,
+        Walk, //
+    }, //
 };
 
 /// Which entries a scan looks at.
@@ -37,7 +40,7 @@ pub(crate) enum Which {
 /// How far a scan has come.
 enum Place {
     /// At the inode in the list that the walk is at.
-    Listed(Walk),
+    Listed(FileWalk),
     /// Behind the inodes in the list, at what is being evicted from this address on.
     Evicted(usize),
     /// At the end.
@@ -56,9 +59,8 @@ pub(crate) struct Scan {
 impl Scan {
     /// A scan of a superblock. `None` if it is not bound any more. May sleep.
     pub(crate) fn new(bound: Arc<Bound>, which: Which) -> Option<Self> {
-        // SAFETY: `with` keeps the superblock.
-        let dev = bound.with(|sb| unsafe { (*sb.as_ptr()).s_dev })?;
-        let place = match Walk::start(&bound) {
+        let dev = bound.describe(|about| about.dev)?;
+        let place = match FileWalk::start(&bound) {
             Ok(walk) => Place::Listed(walk),
             Err(_) => Place::Evicted(0),
         };
@@ -74,11 +76,7 @@ impl Scan {
     ///
     /// Returns whether there may be more. Entries that come, go or move meanwhile may be left out
     /// or seen twice. May sleep, but does not wait for anybody who waits for a folio.
-    pub(crate) fn batch(
-        &mut self,
-        mut count: usize,
-        mut f: impl FnMut(&mut Pages<'_, '_>, Entry),
-    ) -> bool {
+    pub(crate) fn batch(&mut self, mut count: usize, mut f: impl FnMut(&mut Seen<'_, '_>)) -> bool {
         let which = self.which;
 
         while let Place::Listed(walk) = &mut self.place {
@@ -121,26 +119,27 @@ fn entries(
     mapping: Mapping<'_>,
     index: &mut usize,
     count: &mut usize,
-    f: &mut impl FnMut(&mut Pages<'_, '_>, Entry),
+    f: &mut impl FnMut(&mut Seen<'_, '_>),
 ) -> bool {
-    let mut cursor = mapping.at(*index);
-    let mut pages = cursor.lock();
+    let range = Range {
+        first: *index,
+        ..Range::ALL
+    };
+    let mut walk = match which {
+        Which::All => Walk::new(mapping, range),
+        Which::Marked(mark) => Walk::marked(mapping, range, mark),
+    };
 
     loop {
         let Some(left) = count.checked_sub(1) else {
             return false;
         };
         *count = left;
-        let found = match which {
-            Which::All => pages.find(usize::MAX),
-            Which::Marked(mark) => pages.find_marked(usize::MAX, mark),
-        };
-        let Some(entry) = found else {
+        let Some(mut seen) = walk.next_seen() else {
             return true;
         };
-        f(&mut pages, entry);
-        let first = entry.order().align(pages.index());
-        match first.checked_add(entry.order().pages()) {
+        f(&mut seen);
+        match seen.range().last.checked_add(1) {
             Some(next) => *index = next,
             None => return true,
         }

@@ -16,6 +16,7 @@ use kernel::{
     error::to_result,
     prelude::*,
     ptr::project,
+    str::CStr,
     sync::{
         atomic::{
             Atomic,
@@ -26,41 +27,88 @@ use kernel::{
     }, //
 };
 
-use crate::{
+use super::{
+    file::Mapping,
+    pages::BATCH, //
+};
+use crate::ffi::{
     bindings,
-    mapping::{
-        Mapping,
-        BATCH, //
-    }, //
+    sched, //
 };
 
-/// A superblock that is bound.
+/// The pointer to a superblock.
 ///
 /// # Invariants
 ///
-/// The pointer is not null and valid as long as it is `Some`, which the mutex protects.
+/// It is valid as long as a [`Bound`] has it, or a [`FileWalk`] keeps it mounted.
+#[derive(Clone, Copy)]
+struct Sb(NonNull<bindings::super_block>);
+
+// SAFETY: A superblock belongs to no thread.
+unsafe impl Send for Sb {}
+
+impl Sb {
+    fn raw(self) -> *mut bindings::super_block {
+        self.0.as_ptr()
+    }
+}
+
+/// A superblock that is bound.
 #[pin_data]
 pub(crate) struct Bound {
+    /// `None` when it was unbound.
     #[pin]
-    sb: Mutex<Option<NonNull<bindings::super_block>>>,
+    sb: Mutex<Option<Sb>>,
     /// As an identity.
     address: usize,
     /// The last removal that has searched it, see [`Self::is_searched_by`].
     searched_by: Atomic<u64>,
 }
 
-// SAFETY: The pointer is only used under the mutex, and a superblock belongs to no thread.
-unsafe impl Send for Bound {}
-// SAFETY: As above.
-unsafe impl Sync for Bound {}
+/// What is known of a superblock.
+pub(crate) struct About<'a> {
+    /// Its device.
+    pub(crate) dev: u32,
+    /// Its name, up to the first zero.
+    pub(crate) id: &'a [u8],
+    /// The name of its filesystem.
+    pub(crate) fs: &'a [u8],
+}
 
 impl Bound {
     /// Calls `f` with the superblock, which stays meanwhile. `None` if it was unbound. May sleep.
     ///
     /// An umount waits for `f`, which is to be short.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(NonNull<bindings::super_block>) -> R) -> Option<R> {
+    fn with<R>(&self, f: impl FnOnce(Sb) -> R) -> Option<R> {
         let sb = self.sb.lock();
         (*sb).map(f)
+    }
+
+    /// Whether it is that one, and still bound.
+    #[cfg(RUST_FSDAX_KUNIT)]
+    pub(crate) fn is(&self, sb: *mut bindings::super_block) -> bool {
+        self.with(|found| found.raw() == sb) == Some(true)
+    }
+
+    /// Calls `f` with what is known of the superblock, see [`Self::with`].
+    pub(crate) fn describe<R>(&self, f: impl FnOnce(&About<'_>) -> R) -> Option<R> {
+        self.with(|sb| {
+            // SAFETY: By the invariant of `Sb` it is valid; this is constant.
+            let dev = unsafe { (*sb.raw()).s_dev };
+            // SAFETY: By the invariant of `Sb` it is valid; this is constant once it is mounted.
+            let id = unsafe { &(*sb.raw()).s_id };
+            // SAFETY: By the invariant of `Sb` it is valid; this is constant.
+            let fs = unsafe { (*sb.raw()).s_type };
+            let fs: &[u8] = if fs.is_null() {
+                &[]
+            } else {
+                // SAFETY: A file system outlives its superblocks.
+                let name = unsafe { (*fs).name };
+                // SAFETY: A file system has a name, which is a constant C string.
+                unsafe { CStr::from_char_ptr(name) }.to_bytes()
+            };
+            f(&About { dev, id, fs })
+        })
     }
 
     /// Whether the removal with this number, which is not 0, was the last to say so with
@@ -76,11 +124,15 @@ impl Bound {
 }
 
 kernel::sync::global_lock! {
-    // SAFETY: `init` is called by `init()` before any superblock can be bound.
+    // SAFETY: `Evictions::init` comes before any superblock can be bound.
     unsafe(uninit) static BOUND: Mutex<KVec<Arc<Bound>>> = KVec::new();
 }
 
-/// What evicts inodes whose last reference was that of a [`Walk`], for as long as it lives.
+/// What evicts inodes whose last reference was that of a [`FileWalk`], for as long as it lives.
+///
+/// # Invariants
+///
+/// It is prepared, and so is the list of superblocks.
 pub(crate) struct Evictions(());
 
 impl Evictions {
@@ -88,19 +140,21 @@ impl Evictions {
     ///
     /// # Safety
     ///
-    /// Called once, before anything else of this file is used.
+    /// No superblock is bound, nor the list of them looked at, before this returns.
     pub(crate) unsafe fn init() -> Result<Self> {
-        // SAFETY: By the requirement of this function.
+        // SAFETY: The caller promises that nobody uses the list yet.
         unsafe { BOUND.init() };
-        // SAFETY: By the requirement of this function; undone in `drop`.
+        // SAFETY: Only walks over bound superblocks use what this writes.
         to_result(unsafe { bindings::rust_fsdax_iput_init() })?;
+        // INVARIANT: Just prepared.
         Ok(Self(()))
     }
 }
 
 impl Drop for Evictions {
     fn drop(&mut self) {
-        // SAFETY: `init` has succeeded. No superblock is bound, so that no walk is under way.
+        // SAFETY: By the type invariant it is prepared. The module holds a reference to itself for
+        // each bound superblock: there is none, so that no walk is under way.
         unsafe { bindings::rust_fsdax_iput_exit() }
     }
 }
@@ -113,9 +167,9 @@ impl Drop for Evictions {
 pub(crate) unsafe fn bind(sb: *mut bindings::super_block) -> Result {
     let address = sb as usize;
     let bound = Arc::pin_init(
-        // INVARIANT: By the requirement of this function.
+        // INVARIANT: The caller promises that it is valid.
         pin_init!(Bound {
-            sb <- kernel::new_mutex!(NonNull::new(sb)),
+            sb <- kernel::new_mutex!(NonNull::new(sb).map(Sb)),
             address,
             searched_by: Atomic::new(0),
         }),
@@ -143,7 +197,7 @@ pub(crate) fn unbind(sb: *mut bindings::super_block) {
 }
 
 /// All superblocks that are bound now. May sleep.
-pub(crate) fn all() -> Result<KVec<Arc<Bound>>> {
+pub(crate) fn all_bound() -> Result<KVec<Arc<Bound>>> {
     let list = BOUND.lock();
     let mut all = KVec::with_capacity(list.len(), GFP_KERNEL)?;
     for bound in list.iter() {
@@ -155,7 +209,7 @@ pub(crate) fn all() -> Result<KVec<Arc<Bound>>> {
 /// Calls `f` for each bound superblock, without memory for a list of them. May sleep.
 ///
 /// Nothing is locked while `f` runs: mounting and unmounting need not wait for it.
-pub(crate) fn for_each(mut f: impl FnMut(&Arc<Bound>)) {
+pub(crate) fn for_each_bound(mut f: impl FnMut(&Arc<Bound>)) {
     let count = BOUND.lock().len();
 
     // From the end, so that none is left out when one goes away.
@@ -182,13 +236,13 @@ pub(crate) enum NoWalk {
 ///
 /// `s_umount` of the superblock is held for reading, and it is active, so that nobody shuts it
 /// down. `at` is referenced, and in its list of inodes.
-pub(crate) struct Walk {
-    sb: NonNull<bindings::super_block>,
+pub(crate) struct FileWalk {
+    sb: Sb,
     /// Also whether it is a DAX file.
     at: Option<(NonNull<bindings::inode>, bool)>,
 }
 
-impl Walk {
+impl FileWalk {
     /// Begins before the first inode. May sleep, but waits for nobody who waits for a folio.
     ///
     /// # Errors
@@ -197,15 +251,15 @@ impl Walk {
     pub(crate) fn start(bound: &Bound) -> Result<Self, NoWalk> {
         bound
             .with(|sb| {
-                // SAFETY: `with` keeps the superblock.
-                if !unsafe { bindings::rust_fsdax_trylock_umount(sb.as_ptr()) } {
+                // SAFETY: By the invariant of `Sb` it is valid, since `with` keeps it.
+                if !unsafe { bindings::rust_fsdax_trylock_umount(sb.raw()) } {
                     return Err(NoWalk::Locked);
                 }
                 // INVARIANT: `s_umount` was just taken. If it is not active, this is undone while
                 // `with` still keeps the superblock.
                 let walk = Self { sb, at: None };
-                // SAFETY: As above.
-                if unsafe { bindings::rust_fsdax_sb_active(sb.as_ptr()) } {
+                // SAFETY: By the invariant of `Sb` it is valid, since `with` keeps it.
+                if unsafe { bindings::rust_fsdax_sb_active(sb.raw()) } {
                     Ok(walk)
                 } else {
                     Err(NoWalk::Gone)
@@ -220,25 +274,47 @@ impl Walk {
     /// Files that get their first entry meanwhile may be left out, and so is an inode that is
     /// being evicted: it breaks its own layout. Process context, may sleep.
     pub(crate) fn step(&mut self) -> bool {
-        // SAFETY: By the type invariant the superblock stays.
-        let inodes = unsafe { Inodes::lock(self.sb) };
-        let found = inodes.hold_next(self.at.map(|(inode, _)| inode));
-        drop(inodes);
+        let found = self.hold_next();
         // Only now, since the inode was where the search went on.
         self.put();
         // INVARIANT: `hold_next` took a reference to an inode in the list, where it stays as long
         // as it is referenced.
         self.at = found;
-        // SAFETY: Process context without spinlocks.
-        unsafe { bindings::rust_fsdax_cond_resched() };
+        sched::cond_resched();
         self.at.is_some()
     }
 
     /// The file that it is at, if it is at one.
     pub(crate) fn file(&self) -> Option<Mapping<'_>> {
         let (inode, _) = self.at.filter(|(_, is_file)| *is_file)?;
-        // SAFETY: By the type invariant the inode is referenced until `self` goes on.
+        // SAFETY: By the type invariant the inode is referenced until `self` goes on; a DAX inode
+        // is the host of its mapping.
         Some(unsafe { Mapping::of_inode(inode.as_ptr()) })
+    }
+
+    /// References the next inode that is a DAX file with entries, or any one after a batch of
+    /// others: to keep the place while the list is not locked. Returns also which it is.
+    fn hold_next(&self) -> Option<(NonNull<bindings::inode>, bool)> {
+        let inodes = Inodes::lock(self);
+        let mut at = self.at.map(|(inode, _)| inode);
+        let mut passed = 0;
+
+        loop {
+            // SAFETY: By the invariant of `FileWalk` the first one is in the list, and those that
+            // follow were just found there.
+            let inode = unsafe { inodes.next(at) }?;
+            at = Some(inode);
+            passed += 1;
+            // SAFETY: Just found in the list.
+            let is_file = unsafe { inodes.is_file(inode) };
+            if !is_file && passed < BATCH {
+                continue;
+            }
+            // SAFETY: An inode in the list is valid, and `igrab` refuses one that goes away.
+            if !unsafe { bindings::igrab(inode.as_ptr()) }.is_null() {
+                return Some((inode, is_file));
+            }
+        }
     }
 
     fn put(&mut self) {
@@ -250,38 +326,48 @@ impl Walk {
     }
 }
 
-impl Drop for Walk {
+impl Drop for FileWalk {
     fn drop(&mut self) {
         self.put();
         // SAFETY: By the type invariant it is held.
-        unsafe { bindings::rust_fsdax_unlock_umount(self.sb.as_ptr()) }
+        unsafe { bindings::rust_fsdax_unlock_umount(self.sb.raw()) }
     }
 }
 
 /// The list of inodes of a superblock, locked.
-struct Inodes(NonNull<bindings::super_block>);
+///
+/// # Invariants
+///
+/// The lock of the list is held: an inode leaves the list before it goes away.
+struct Inodes<'w>(&'w FileWalk);
 
-impl Inodes {
-    /// # Safety
-    ///
-    /// `sb` stays until the guard is dropped.
-    unsafe fn lock(sb: NonNull<bindings::super_block>) -> Self {
-        // SAFETY: By the requirement of this function.
-        unsafe { bindings::rust_fsdax_lock_inodes(sb.as_ptr()) };
+impl<'w> Inodes<'w> {
+    fn lock(walk: &'w FileWalk) -> Self {
+        // SAFETY: By the invariant of `FileWalk` the superblock stays. Unlocked in `drop`.
+        unsafe { bindings::rust_fsdax_lock_inodes(walk.sb.raw()) };
         #[cfg(RUST_FSDAX_KUNIT)]
         crate::kunit::probe::hold_inodes();
-        Self(sb)
+        // INVARIANT: Just taken.
+        Self(walk)
     }
 
-    /// The inode behind `inode`, which is in the list, or the first one.
-    fn next(&self, inode: Option<NonNull<bindings::inode>>) -> Option<NonNull<bindings::inode>> {
+    /// The inode behind `inode`, or the first one.
+    ///
+    /// # Safety
+    ///
+    /// `inode` is in the list.
+    unsafe fn next(
+        &self,
+        inode: Option<NonNull<bindings::inode>>,
+    ) -> Option<NonNull<bindings::inode>> {
         #[cfg(RUST_FSDAX_KUNIT)]
         crate::kunit::probe::visit_inode();
-        let head = project!(mut self.0.as_ptr(), .s_inodes);
+        let head = project!(mut self.0.sb.raw(), .s_inodes);
         let next = match inode {
-            // SAFETY: The list is locked.
+            // SAFETY: By the type invariant the list is locked.
             None => unsafe { (*head).next },
-            // SAFETY: The list is locked, and `inode` is in it.
+            // SAFETY: By the type invariant the list is locked, and the caller promises that
+            // `inode` is in it.
             Some(inode) => unsafe { (*inode.as_ptr()).i_sb_list.next },
         };
         if next == head {
@@ -291,44 +377,25 @@ impl Inodes {
         NonNull::new(unsafe { container_of!(next, bindings::inode, i_sb_list) })
     }
 
-    /// Whether `inode`, which is in the list, is a DAX file with entries.
-    fn is_file(&self, inode: NonNull<bindings::inode>) -> bool {
-        // SAFETY: An inode leaves the list, which is locked, before it goes away.
+    /// Whether `inode` is a DAX file with entries.
+    ///
+    /// # Safety
+    ///
+    /// It is in the list.
+    unsafe fn is_file(&self, inode: NonNull<bindings::inode>) -> bool {
+        // SAFETY: By the type invariant it does not go away.
         if unsafe { (*inode.as_ptr()).i_flags } & bindings::S_DAX == 0 {
             return false;
         }
-        // SAFETY: As above; a DAX inode is the host of its mapping.
+        // SAFETY: By the type invariant it does not go away; a DAX inode is the host of its mapping.
         let mapping = unsafe { Mapping::of_inode(inode.as_ptr()) };
         !mapping.is_empty()
     }
-
-    /// References the next inode behind `at` that is a DAX file with entries, or any one after a
-    /// batch of others: to keep the place while the list is not locked. Returns also which it is.
-    fn hold_next(
-        &self,
-        mut at: Option<NonNull<bindings::inode>>,
-    ) -> Option<(NonNull<bindings::inode>, bool)> {
-        let mut passed = 0;
-
-        loop {
-            let inode = self.next(at)?;
-            at = Some(inode);
-            passed += 1;
-            let is_file = self.is_file(inode);
-            if !is_file && passed < BATCH {
-                continue;
-            }
-            // SAFETY: An inode in the list is valid, and `igrab` refuses one that goes away.
-            if !unsafe { bindings::igrab(inode.as_ptr()) }.is_null() {
-                return Some((inode, is_file));
-            }
-        }
-    }
 }
 
-impl Drop for Inodes {
+impl Drop for Inodes<'_> {
     fn drop(&mut self) {
-        // SAFETY: Locked in `lock`.
-        unsafe { bindings::rust_fsdax_unlock_inodes(self.0.as_ptr()) }
+        // SAFETY: By the type invariant it is locked.
+        unsafe { bindings::rust_fsdax_unlock_inodes(self.0.sb.raw()) }
     }
 }

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What is written in C for Rust, and the other way round; see the .c files. */
+#ifndef RUST_FSDAX_FUNCTIONS_H
+#define RUST_FSDAX_FUNCTIONS_H
+
+#include <linux/list.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/timer.h>
+#include <linux/xarray.h>
+
+struct address_space;
+struct inode;
+
+/* alarm.c */
+struct rust_fsdax_alarm {
+	struct timer_list timer;
+	struct task_struct *task;
+};
+
+void rust_fsdax_alarm_init(struct rust_fsdax_alarm *alarm);
+void rust_fsdax_alarm_set(struct rust_fsdax_alarm *alarm, unsigned int ms);
+bool rust_fsdax_alarm_rang(struct rust_fsdax_alarm *alarm);
+void rust_fsdax_alarm_delete(struct rust_fsdax_alarm *alarm);
+
+/* breaks.c */
+struct rust_fsdax_sleeper {
+	struct hlist_node node;
+	struct address_space *mapping;
+};
+
+void rust_fsdax_breaks_init(void);
+void rust_fsdax_sleeper_add(struct rust_fsdax_sleeper *sleeper,
+			    struct address_space *mapping);
+void rust_fsdax_sleeper_del(struct rust_fsdax_sleeper *sleeper);
+bool rust_fsdax_is_breaking(struct address_space *mapping);
+
+/* fault.c */
+bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf);
+int rust_fsdax_copy_page_mc(void *to, const void *from);
+void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr);
+void rust_fsdax_count_major_fault(struct vm_fault *vmf);
+
+/* folio.c */
+void rust_fsdax_reset_head(struct folio *folio);
+unsigned int rust_fsdax_folio_pins(struct folio *folio);
+unsigned long rust_fsdax_pgmap_head(struct dev_pagemap *pgmap);
+long rust_fsdax_pgmap_count(struct dev_pagemap *pgmap);
+bool rust_fsdax_ratelimit(void);
+
+/* folio_lock.c */
+int rust_fsdax_folio_locks_init(void);
+void rust_fsdax_folio_locks_exit(void);
+unsigned long rust_fsdax_folio_lock(unsigned long pfn);
+void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags);
+
+/* iput.c */
+int rust_fsdax_iput_init(void);
+void rust_fsdax_iput_exit(void);
+void rust_fsdax_iput_mounted(struct inode *inode);
+
+/* owner.c; the functions are in src/provider/owner.rs */
+extern const struct fsdax_folio_ops rust_fsdax_folio_ops;
+
+#ifndef __BINDGEN__
+void rust_fsdax_folio_free(struct folio *folio, struct dev_pagemap *pgmap);
+void rust_fsdax_pgmap_dying(struct dev_pagemap *pgmap);
+#endif
+
+/* slot.c */
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
+bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark);
+void rust_fsdax_xas_clear_mark(struct xa_state *xas, xa_mark_t mark);
+bool rust_fsdax_xas_is_dirty(struct xa_state *xas);
+
+#ifdef RUST_FSDAX_KUNIT
+/* kunit.c */
+unsigned long rust_fsdax_kunit_base(void);
+unsigned long rust_fsdax_kunit_size(void);
+bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
+#endif
+
+#endif /* RUST_FSDAX_FUNCTIONS_H */

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the KUnit suites need; it is not in a module without them. */
+#include <linux/moduleparam.h>
+#include <linux/percpu-refcount.h>
+#include "functions.h"
+
+static unsigned long kunit_base;
+module_param(kunit_base, ulong, 0444);
+MODULE_PARM_DESC(kunit_base, "physical address of memory for the KUnit suites, reserved with memmap=SIZE$BASE");
+
+static unsigned long kunit_size;
+module_param(kunit_size, ulong, 0444);
+MODULE_PARM_DESC(kunit_size, "bytes of it, at least 128 MiB from a multiple of 128 MiB");
+
+unsigned long rust_fsdax_kunit_base(void)
+{
+	return kunit_base;
+}
+
+unsigned long rust_fsdax_kunit_size(void)
+{
+	return kunit_size;
+}
+
+bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap)
+{
+	return !percpu_ref_is_dying(&pgmap->ref);
+}

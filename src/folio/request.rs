@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! 0 -> 1: the request of a folio through its pgmap.
+//!
+//! [`request`] hands the caller's reference to the pgmap over to the folio, and [`super::free`] puts
+//! it; nothing else does either.
+//!
+//! Rules: R1, R2, R15.
+
+use kernel::prelude::*;
+
+use super::{
+    association::{
+        Claim,
+        EntryId,
+        FolioLock, //
+    },
+    state::{
+        owner_mark,
+        Folio,
+        FolioRef, //
+    }, //
+};
+use crate::{
+    ffi::{
+        bindings,
+        trace, //
+    },
+    pgmap::{
+        Order,
+        Page,
+        Pgmap,
+        PgmapRef, //
+    }, //
+};
+
+/// One of the pages that are asked for is part of a folio that is active or not idle yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Busy;
+
+impl From<Busy> for Error {
+    fn from(_: Busy) -> Self {
+        EBUSY
+    }
+}
+
+/// Activates the free folio that `pgmap` was taken for: count 0 -> 1, owned by this module.
+///
+/// The folio takes over `pgmap`, which is put when the folio is freed, and is associated with
+/// `entry` before anybody else can find it.
+///
+/// # Errors
+///
+/// [`Busy`]; nothing was changed then.
+///
+/// Any context in which an irq-safe spinlock can be taken. Takes the place of
+/// `zone_device_page_init()`, which neither checks nor fails.
+pub(crate) fn request(pgmap: PgmapRef, entry: EntryId) -> Result<Claim, Busy> {
+    let (mapping, index) = (entry.mapping() as usize, entry.index());
+    let folio = activate(pgmap, mapping, index)?;
+
+    // SAFETY: `activate` has written the association.
+    Ok(unsafe { Claim::new(folio, entry) })
+}
+
+#[inline(always)]
+fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, Busy> {
+    let (pfn, order) = (pgmap.pfn(), pgmap.order());
+    let folio = Folio::of(&pgmap);
+    // All requests that could overlap take the same lock. The free path takes none: it makes
+    // pages free, which a check here sees late at worst.
+    let lock = FolioLock::new(pfn);
+
+    // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
+    if !unsafe { folio.are_free(order) } {
+        return Err(Busy);
+    }
+    if order != Order::Pte {
+        // SAFETY: All pages are free, and the lock keeps other requests out.
+        unsafe { folio.make_large(order) };
+    }
+    // SAFETY: The page is free, and the lock keeps other requests out.
+    let page = unsafe { folio.page().own() };
+    // As `dax_lock_folio()` may read it.
+    page.set_index(index);
+    page.set_private(0);
+    page.publish_mapping(mapping);
+    // Whoever gets a reference from now on sees all of the above.
+    page.publish_count(1);
+    // After the count, so that the folio never looks as if it were draining.
+    page.publish_owner(owner_mark());
+    // SAFETY: The count of 1 is ours, and the folio active: it has the mark, and keeps `pgmap`.
+    let active = unsafe { FolioRef::from_page(folio.page()) };
+    drop(lock);
+    trace::request(pfn, order.get());
+    pgmap.into_folio();
+    Ok(active)
+}
+
+/// A reference to this module, for a folio that no entry tracks.
+///
+/// An entry is in a file of a bound superblock, which holds a reference to the module. Whoever
+/// requests a folio without one may go before the last reference to the folio does, and its free
+/// path is code of this module.
+///
+/// # Invariants
+///
+/// Owns one reference to the module.
+pub(super) struct ModuleRef(());
+
+impl ModuleRef {
+    /// `None` if the module is being unloaded. Any context.
+    fn get() -> Option<Self> {
+        // SAFETY: Our code runs, so that the module has not gone.
+        // INVARIANT: The reference was just taken.
+        unsafe { bindings::rust_fsdax_module_get() }.then(|| Self(()))
+    }
+
+    /// Leaves the reference to a folio with no association, see [`Self::of_folio`].
+    fn into_folio(self) {
+        core::mem::forget(self);
+    }
+
+    /// Takes over the reference of a folio that is being freed.
+    ///
+    /// Which is what a folio has that never was of a file, since no file gets one that was
+    /// requested for none: [`super::Association::None`] lasts as long as the folio is active.
+    ///
+    /// # Safety
+    ///
+    /// `page` is the head of a draining folio, whose association is still there.
+    pub(super) unsafe fn of_folio(page: Page<'_>) -> Option<Self> {
+        // INVARIANT: `request_folio` left a reference to each such folio.
+        // Not `then_some()`, which would make and drop one for any other folio.
+        (page.mapping() == 0 && page.index() == 0).then(|| Self(()))
+    }
+}
+
+impl Drop for ModuleRef {
+    /// Any context. The caller sees to it that its code stays until it has returned.
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to put.
+        unsafe { bindings::rust_fsdax_module_put() }
+    }
+}
+
+/// [`request`] at `offset` into `pgmap`, see [`Pgmap::pfn_at`], for no entry.
+///
+/// The module is not unloaded before the folio is idle again.
+///
+/// # Errors
+///
+/// - `EINVAL`, `ERANGE`: as [`Pgmap::pfn_at`], or `order` is not supported.
+/// - `ENXIO`: the pgmap is dying.
+/// - `EBUSY`: as [`request`].
+/// - `ENODEV`: the module is being unloaded, which cannot be while a caller has its symbols.
+///
+/// As [`request`].
+pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<FolioRef> {
+    let order = Order::new(order).ok_or(EINVAL)?;
+    let module = ModuleRef::get().ok_or(ENODEV)?;
+
+    let folio = activate(PgmapRef::at(pgmap, offset, order)?, 0, 0)?;
+    module.into_folio();
+    Ok(folio)
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making an entry a tracked one.
+//!
+//! Counterpart of `dax_insert_entry()` of `fs/dax.c`.
+//!
+//! Rules: R1, R5, R7, R11.
+
+use kernel::prelude::*;
+
+use super::zap::release;
+use crate::{
+    ffi::{
+        inject::{
+            self,
+            Point, //
+        },
+        trace,
+        warn::warn_on_once, //
+    },
+    folio::{
+        self,
+        Claim,
+        EntryId,
+        Folio,
+        Left,
+        NoClaim,
+        State, //
+    },
+    mapping::{
+        Entry,
+        Kind,
+        LockedEntry,
+        Mapping,
+        Mark, //
+    },
+    pgmap::{
+        Order,
+        PgmapRef, //
+    }, //
+};
+
+/// Why [`insert`] fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum InsertError {
+    /// The device is going away.
+    Dying,
+    /// A page of the folio is in use elsewhere.
+    Busy,
+    /// A page of the folio is in use as part of a folio of another order.
+    OtherOrder,
+    /// The entry names another block.
+    Mismatch,
+    /// The pages are not all part of one range of FS_DAX memory.
+    Range,
+}
+
+impl From<InsertError> for Error {
+    fn from(e: InsertError) -> Self {
+        match e {
+            InsertError::Dying => ENXIO,
+            InsertError::Busy | InsertError::OtherOrder => EBUSY,
+            InsertError::Mismatch => EEXIST,
+            InsertError::Range => ERANGE,
+        }
+    }
+}
+
+/// Makes `locked` a tracked entry for the folio at `pfn`, of the order of the entry.
+///
+/// Returns whether it was not tracked before. `may_share` allows that entries of other files
+/// track the same folio. A zero page is unmapped first. Process context, may sleep.
+///
+/// Follows `dax_insert_entry()`; a zapped entry is *revived*: the folio may still be pinned, and
+/// a multi-page direct I/O may need this page to finish and drop the pins that a break waits for.
+///
+/// # Errors
+///
+/// See [`InsertError`]; the entry is unchanged then.
+pub(crate) fn insert(
+    locked: &mut LockedEntry<'_>,
+    pfn: usize,
+    may_share: bool,
+) -> Result<bool, InsertError> {
+    let order = locked.entry().order();
+    insert_live(locked, pfn, may_share, false, || PgmapRef::live(pfn, order))
+}
+
+/// [`insert`] of a folio whose pgmap `live` finds. If it is `dirty`, the entry is marked so, under
+/// the same hold of the i_pages lock that makes it tracked.
+#[inline(always)]
+pub(super) fn insert_live(
+    locked: &mut LockedEntry<'_>,
+    pfn: usize,
+    may_share: bool,
+    dirty: bool,
+    live: impl Fn() -> Result<PgmapRef>,
+) -> Result<bool, InsertError> {
+    let old = locked.entry();
+
+    if old.is_mapped() && old.pfn() != pfn {
+        return Err(InsertError::Mismatch);
+    }
+    if old.kind() == Kind::Tracked {
+        if dirty {
+            locked.with_marks(|marks| marks.set(Mark::Dirty));
+        }
+        return Ok(false);
+    }
+    if Entry::tracked(pfn, old.order()).is_none() {
+        return Err(InsertError::Mismatch);
+    }
+    if old.kind() == Kind::Zero {
+        locked.mapping().unmap(locked.range());
+    }
+
+    let claim = activate(locked, may_share, live)?;
+    let address = claim.folio().as_folio().wait_address();
+    let tracked = locked.track(claim, |marks| {
+        if dirty {
+            marks.set(Mark::Dirty);
+        }
+        marks.mark_for_break();
+    });
+    if warn_on_once!(tracked.is_err()) {
+        return Err(InsertError::Mismatch);
+    }
+    if old.kind() == Kind::Zapped {
+        trace::revive(|| locked.event());
+    } else {
+        trace::insert(|| locked.event());
+    }
+    // A break that sleeps until the folio is idle has to zap the entry again, and the entry of
+    // another file that was zapped need not wait any more. They check under the i_pages lock that
+    // `track` took, or the folio lock.
+    if old.kind() == Kind::Zapped || may_share {
+        address.wake();
+    }
+    Ok(true)
+}
+
+/// After so many races for a shared folio that others won, it is taken to be part of another one.
+const LOST_RACES: u32 = 64;
+
+/// Claims the folio that `live` takes a pgmap for, for the entry.
+#[inline(always)]
+fn activate(
+    locked: &LockedEntry<'_>,
+    may_share: bool,
+    live: impl Fn() -> Result<PgmapRef>,
+) -> Result<Claim, InsertError> {
+    let (entry, id) = (locked.entry(), locked.id());
+
+    if entry.kind() == Kind::Empty {
+        // Most likely free; if not, `join` finds out why.
+        if let Ok(pgmap) = live() {
+            if !inject::fails(Point::Request) {
+                if let Ok(claim) = folio::request(pgmap, id) {
+                    return Ok(claim);
+                }
+            }
+        }
+    }
+    join(id, entry.order(), may_share, live)
+}
+
+/// [`activate`] for a folio that is in use, or was a moment ago.
+#[cold]
+#[inline(never)]
+fn join(
+    entry: EntryId,
+    order: Order,
+    may_share: bool,
+    live: impl Fn() -> Result<PgmapRef>,
+) -> Result<Claim, InsertError> {
+    let mut lost = 0;
+
+    loop {
+        let pgmap = live().map_err(|e| {
+            if e == ERANGE {
+                InsertError::Range
+            } else {
+                InsertError::Dying
+            }
+        })?;
+        let folio = Folio::of(&pgmap);
+        match folio.look() {
+            State::Draining => folio.wait_drained(),
+            // Or it is draining, which whoever makes way for us waits for.
+            State::Idle if folio.is_tail() => return Err(InsertError::OtherOrder),
+            State::Idle => match folio::request(pgmap, entry) {
+                Ok(claim) => return Ok(claim),
+                // Another file requested it first, and can be joined now, unless it has let it go
+                // again; or a page of it is in use as part of another folio, and stays so.
+                Err(_) if may_share && lost < LOST_RACES => lost += 1,
+                Err(_) => return Err(InsertError::Busy),
+            },
+            State::Active(folio) if folio.order() == order.get() => {
+                match folio.claim(entry, may_share) {
+                    Ok(claim) => return Ok(claim),
+                    Err(NoClaim::Held(folio)) => folio.wait_unheld(),
+                    Err(NoClaim::NotShared) => return Err(InsertError::Busy),
+                }
+            }
+            State::Active(_) => return Err(InsertError::OtherOrder),
+        }
+    }
+}
+
+/// Inserts a tracked entry for `pfn` at `index`, as a fault does, without mapping it.
+///
+/// # Errors
+///
+/// - `ENOMEM`: no memory for the xarray.
+/// - `EEXIST`: there is an entry for another pfn, or of another order.
+/// - `EBUSY`, `ENXIO`, `ERANGE`: as [`insert`].
+///
+/// Process context, may sleep. The filesystem's lock keeps breaks out.
+pub(crate) fn insert_at(
+    mapping: Mapping<'_>,
+    index: usize,
+    pfn: usize,
+    order: Order,
+    may_share: bool,
+) -> Result {
+    let mut locked = LockedEntry::grab(mapping, index, order)?;
+    if locked.entry().order() != order {
+        return Err(EEXIST);
+    }
+    insert(&mut locked, pfn, may_share)?;
+    Ok(())
+}
+
+/// Undoes an [`insert`] that made `locked` tracked, where `old` was before.
+///
+/// A zapped entry is zapped again; any other becomes an empty one, which is removed when it is
+/// unlocked, unless somebody got hold of the folio meanwhile: then it stays, zapped.
+#[cold]
+#[inline(never)]
+pub(crate) fn undo_insert(locked: &mut LockedEntry<'_>, old: Entry) {
+    if locked.entry().kind() != Kind::Tracked {
+        return;
+    }
+    if release(locked) == Left::Idle && old.kind() != Kind::Zapped {
+        locked.set_empty(|marks| marks.clear(Mark::Busy));
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Write-protecting and flushing what an entry names.
+//!
+//! Counterpart of `dax_writeback_one()` of `fs/dax.c`.
+//!
+//! Rules: R9.
+
+use kernel::{
+    ffi::c_void,
+    prelude::*, //
+};
+
+use super::{
+    entry::Kind,
+    locked::LockedEntry,
+    pages::Mark,
+    walk::At, //
+};
+use crate::{
+    ffi::{
+        bindings,
+        trace,
+        PAGE_SHIFT, //
+    },
+    pgmap::{
+        DaxDevice,
+        PgmapRef, //
+    }, //
+};
+
+/// Who flushes.
+#[derive(Clone, Copy)]
+pub(crate) enum Flusher<'d> {
+    /// The device that the memory is of, which may have nothing to do.
+    Device(DaxDevice<'d>),
+    /// The CPU: for those who do not know the device.
+    Cpu,
+}
+
+impl Flusher<'_> {
+    /// # Safety
+    ///
+    /// As [`DaxDevice::flush`].
+    unsafe fn flush(self, address: *mut c_void, bytes: usize) {
+        match self {
+            // SAFETY: The caller keeps the memory.
+            Self::Device(device) => unsafe { device.flush(address, bytes) },
+            // SAFETY: The caller keeps the memory.
+            Self::Cpu => unsafe { bindings::arch_wb_cache_pmem(address, bytes) },
+        }
+    }
+}
+
+impl LockedEntry<'_> {
+    /// Write-protects and flushes the entry, which is to be cleaned afterwards.
+    ///
+    /// It is locked, so that no fault makes it writable and dirty before its marks are cleared.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the device is gone, or there is no block.
+    fn write_back(&self, flusher: Flusher<'_>) -> Result {
+        let (mapping, entry) = (self.mapping(), self.entry());
+        let pages = entry.order().pages();
+
+        // A tracked entry keeps its memory itself, a zapped one does not.
+        let _kept = match entry.kind() {
+            Kind::Tracked => None,
+            Kind::Zapped => Some(PgmapRef::dying_or_live(entry.pfn()).ok_or(EIO)?),
+            Kind::Zero | Kind::Empty => return Err(EIO),
+        };
+        // SAFETY: By the invariant of `Mapping` it is valid, and the entry is locked.
+        unsafe {
+            bindings::rust_fsdax_entry_mkclean(mapping.as_raw(), self.index(), entry.pfn(), pages)
+        };
+        // SAFETY: Computes an address; the entry or `_kept` keep the pgmap of the pfn.
+        let address = unsafe { bindings::rust_fsdax_pfn_to_virt(entry.pfn()) };
+        // SAFETY: The kernel has the memory mapped as long as its pgmap exists.
+        unsafe { flusher.flush(address, pages << PAGE_SHIFT) };
+        trace::writeback(|| self.event());
+        // SAFETY: By the invariant of `Mapping` the host is valid.
+        unsafe { bindings::rust_fsdax_trace_writeback_one(mapping.host(), self.index(), pages) };
+        Ok(())
+    }
+
+    /// Flushes the entry at once, wherever its device is, before it is removed.
+    ///
+    /// For a break, which does not know the device: flushes what that may find unnecessary. An error
+    /// is kept for the next `fsync()`.
+    pub(crate) fn flush_now(&self) {
+        let done = self.write_back(Flusher::Cpu);
+        self.with_marks(|marks| marks.clean());
+        if let Err(e) = done {
+            self.mapping().set_error(e);
+        }
+    }
+}
+
+impl At<'_, '_> {
+    /// Flushes the entry, which has the mark [`Mark::ToWrite`], and cleans it.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the device is gone.
+    pub(crate) fn flush(mut self, flusher: Flusher<'_>) -> Result {
+        // Another fsync() of the same entry finds it locked, and waits for this one.
+        self.marks().clear(Mark::ToWrite);
+        self.with_locked(|locked| locked.write_back(flusher), |marks| marks.clean())
+    }
+}

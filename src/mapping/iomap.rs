@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the filesystem says of a part of a file, for a fault.
+//!
+//! Rules: R17, R24.
+
+use core::marker::PhantomData;
+
+use kernel::prelude::*;
+
+use super::file::Mapping;
+use crate::{
+    ffi::{
+        bindings,
+        inject::{
+            self,
+            Point, //
+        },
+        warn::warn_on_once,
+        PAGE_SHIFT, //
+    },
+    pgmap::{
+        DaxDevice,
+        DeviceMemory,
+        DeviceReadGuard,
+        Order, //
+    }, //
+};
+
+/// How a filesystem says where a file is.
+///
+/// # Invariants
+///
+/// The pointer is to a table of a filesystem that is valid during `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct IomapOps<'a>(*const bindings::iomap_ops, PhantomData<&'a ()>);
+
+impl IomapOps<'_> {
+    /// Borrows a C table.
+    ///
+    /// # Safety
+    ///
+    /// `ops` is valid during `'a`, and is that of the filesystem whose files it is used for.
+    pub(crate) unsafe fn from_raw(ops: *const bindings::iomap_ops) -> Self {
+        // INVARIANT: What the caller promises.
+        Self(ops, PhantomData)
+    }
+}
+
+/// The extents of a part of a file, one after the other.
+///
+/// Each is ended, and so is the one that it is at when it is dropped: the filesystem's `iomap_end`
+/// follows on `iomap_begin`. It goes on behind what was [done](Extent::done), and ends where nothing
+/// was.
+///
+/// # Invariants
+///
+/// `iter` is initialized, and driven by `iomap_iter()` with `ops` only.
+pub(crate) struct Iomaps<'a> {
+    iter: bindings::iomap_iter,
+    ops: IomapOps<'a>,
+    order: Order,
+    /// What ended the iteration: an errno, or 0.
+    error: i32,
+    ended: bool,
+}
+
+impl<'a> Iomaps<'a> {
+    /// For the fault of `order` at `index`, which is aligned; of a store if `write`.
+    pub(crate) fn new(
+        mapping: Mapping<'a>,
+        index: usize,
+        order: Order,
+        write: bool,
+        ops: IomapOps<'a>,
+    ) -> Self {
+        // SAFETY: All of its fields may be 0, as the designated initializers of C have it.
+        let mut iter: bindings::iomap_iter = unsafe { core::mem::zeroed() };
+        iter.inode = mapping.host();
+        iter.pos = (index as i64) << PAGE_SHIFT;
+        iter.len = (order.pages() << PAGE_SHIFT) as u64;
+        iter.flags = bindings::IOMAP_DAX | bindings::IOMAP_FAULT;
+        if write {
+            iter.flags |= bindings::IOMAP_WRITE;
+        }
+        // INVARIANT: Just initialized.
+        Self {
+            iter,
+            ops,
+            order,
+            error: 0,
+            ended: false,
+        }
+    }
+
+    /// Ends the extent that it is at, and asks the filesystem for the next one.
+    ///
+    /// `None` at the end. An extent that is shorter than the order ends the iteration: for a page
+    /// that is an error of the filesystem. May sleep.
+    pub(crate) fn next(&mut self) -> Option<Extent<'_>> {
+        if self.ended {
+            return None;
+        }
+        // Only the first round has nothing to end.
+        if self.iter.iomap.length == 0 && inject::fails(Point::Begin) {
+            self.ended = true;
+            self.error = EIO.to_errno();
+            return None;
+        }
+        while self.go_on() {
+            // SAFETY: By the type invariant `iter` is initialized.
+            let length = unsafe { bindings::rust_fsdax_iomap_length(&mut self.iter) };
+            if length >= (self.order.pages() << PAGE_SHIFT) as u64 {
+                return Some(Extent {
+                    iter: &mut self.iter,
+                    order: self.order,
+                });
+            }
+            if self.order == Order::Pte {
+                // A corrupt filesystem.
+                warn_on_once!(true);
+                self.iter.status = EIO.to_errno();
+            }
+            // The iteration ends, since nothing was consumed.
+        }
+        None
+    }
+
+    fn go_on(&mut self) -> bool {
+        // SAFETY: By the type invariant `iter` is initialized, and by that of `IomapOps` the table is
+        // the filesystem's.
+        let more = unsafe { bindings::rust_fsdax_iomap_iter(&mut self.iter, self.ops.0) };
+        if more <= 0 {
+            self.ended = true;
+            self.error = more;
+        }
+        more > 0
+    }
+
+    /// The errno that the iteration ended with, or 0.
+    pub(crate) fn error(&self) -> i32 {
+        self.error
+    }
+}
+
+impl Drop for Iomaps<'_> {
+    fn drop(&mut self) {
+        // What was begun is ended: the next extent is not done, so that there is no other one.
+        while !self.ended && self.iter.iomap.length != 0 && self.go_on() {}
+    }
+}
+
+/// What is at a place in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Block {
+    /// Nothing that can be read: a hole, or a block that was not written yet.
+    Hole,
+    /// A block.
+    Mapped,
+    /// Something that a fault cannot be served from.
+    Other,
+}
+
+/// One extent, of which as much as was asked for can be used.
+pub(crate) struct Extent<'i> {
+    iter: &'i mut bindings::iomap_iter,
+    order: Order,
+}
+
+impl Extent<'_> {
+    /// What is there.
+    pub(crate) fn block(&self) -> Block {
+        match u32::from(self.iter.iomap.type_) {
+            bindings::IOMAP_HOLE | bindings::IOMAP_UNWRITTEN => Block::Hole,
+            bindings::IOMAP_MAPPED => Block::Mapped,
+            _ => Block::Other,
+        }
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        u32::from(self.iter.iomap.flags) & flag != 0
+    }
+
+    /// Whether other files have the block, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.has(bindings::IOMAP_F_SHARED)
+    }
+
+    /// Whether the filesystem has yet to write down that the block is there.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.has(bindings::IOMAP_F_DIRTY)
+    }
+
+    /// Whether the block was made for this fault.
+    pub(crate) fn is_new(&self) -> bool {
+        self.has(bindings::IOMAP_F_NEW)
+    }
+
+    /// Whether the block is one for a copy of a shared one, which it replaces.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.is_shared() && self.iter.flags & bindings::IOMAP_WRITE != 0
+    }
+
+    /// The memory of the block, or for a copy that of the new one, with what the old one has.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: the device has less than the order in one piece, or not aligned.
+    /// - `EIO`, or what the device says.
+    ///
+    /// Follows `dax_iomap_direct_access()`.
+    pub(crate) fn memory<'g>(&self, device: &'g DeviceReadGuard) -> Result<DeviceMemory<'g>> {
+        let memory = access(&self.iter.iomap, self.iter.pos, self.order, device)?;
+        if self.is_copy() {
+            self.copy_to(&memory, device).map_err(mem_to_blk)?;
+        }
+        Ok(memory)
+    }
+
+    /// Fills a new block with what the file has so far, and flushes it.
+    ///
+    /// The filesystem may make it a part of the file on the medium before anybody calls `fsync()`:
+    /// what was on the medium until then must be there still.
+    ///
+    /// Follows `dax_iomap_copy_around()` for a whole page.
+    #[cold]
+    #[inline(never)]
+    fn copy_to(&self, memory: &DeviceMemory<'_>, device: &DeviceReadGuard) -> Result {
+        let source = match u32::from(self.iter.srcmap.type_) {
+            bindings::IOMAP_MAPPED => {
+                let pos = self.iter.pos;
+                Some(access(&self.iter.srcmap, pos, Order::Pte, device)?)
+            }
+            // A hole: nothing is shared but the right to allocate a copy.
+            _ => None,
+        };
+        // SAFETY: The filesystem has just allocated the block for this copy, and makes it a part of
+        // the file when the iteration ends.
+        unsafe { memory.fill(source.as_ref()) }
+    }
+
+    /// Consumes as much as was asked for.
+    pub(crate) fn done(self) {
+        let length = (self.order.pages() << PAGE_SHIFT) as u64;
+        // SAFETY: By the invariant of `Iomaps` the iteration is initialized, and at this extent.
+        self.iter.status = unsafe { bindings::rust_fsdax_iomap_iter_advance(self.iter, length) };
+    }
+}
+
+/// The memory of `order` that `iomap` has at `pos`.
+fn access<'g>(
+    iomap: &bindings::iomap,
+    pos: i64,
+    order: Order,
+    device: &'g DeviceReadGuard,
+) -> Result<DeviceMemory<'g>> {
+    let byte = iomap
+        .addr
+        .wrapping_add(pos.wrapping_sub(iomap.offset) as u64);
+    let pgoff = (byte >> PAGE_SHIFT) as usize;
+
+    // SAFETY: The filesystem holds the device of its iomap.
+    unsafe { DaxDevice::from_raw(iomap.dax_dev) }.access(device, pgoff, order)
+}
+
+/// Bad memory is `EIO` to whoever reads a file, though not to whoever maps it.
+///
+/// Follows `dax_mem2blk_err()`.
+fn mem_to_blk(e: Error) -> Error {
+    if e.to_errno() == -(bindings::EHWPOISON as i32) {
+        EIO
+    } else {
+        e
+    }
+}

@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The lock of an entry.
+//!
+//! Rules: R5, R13.
+
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
+
+use super::{
+    entry::{
+        Entry,
+        Kind, //
+    },
+    file::{
+        Mapping,
+        Range, //
+    },
+    pages::{
+        Marks,
+        Pages,
+        Slot, //
+    }, //
+};
+use crate::{
+    ffi::{
+        bindings,
+        sleep,
+        trace,
+        warn::warn_on_once, //
+    },
+    folio::{
+        Association,
+        Claim,
+        EntryId,
+        Folio,
+        FolioRef,
+        LentFolio,
+        State, //
+    },
+    pgmap::Order, //
+};
+
+/// Why [`LockedEntry::grab`] fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum GrabError {
+    /// There are smaller entries in the range.
+    Conflict,
+    /// No memory for the xarray.
+    NoMemory,
+    /// Any other error of the xarray.
+    Io,
+}
+
+impl From<GrabError> for Error {
+    fn from(e: GrabError) -> Self {
+        match e {
+            GrabError::Conflict => EEXIST,
+            GrabError::NoMemory => ENOMEM,
+            GrabError::Io => EIO,
+        }
+    }
+}
+
+/// An entry whose lock we hold. It is unlocked when the guard is dropped.
+///
+/// While it is locked nobody else changes or removes it, or the references that it stands for.
+///
+/// # Invariants
+///
+/// `i_pages` has `entry.locked()` at `index`, which is aligned to the order of `entry`. Whoever
+/// evicts the inode waits for that.
+pub(crate) struct LockedEntry<'m> {
+    mapping: Mapping<'m>,
+    index: usize,
+    entry: Entry,
+    slot: Slot,
+}
+
+impl<'m> Pages<'m> {
+    /// Locks `entry`, which was just loaded or found at the position and is not locked.
+    ///
+    /// The i_pages lock must be dropped before the guard is.
+    pub(super) fn lock_entry(&mut self, entry: Entry) -> LockedEntry<'m> {
+        self.replace(entry, entry.locked());
+        self.locked(entry)
+    }
+
+    /// The guard of `entry`, which was just stored, locked, at the position.
+    #[inline(always)]
+    fn locked(&mut self, entry: Entry) -> LockedEntry<'m> {
+        let index = entry.order().align(self.index());
+
+        self.took(entry);
+        // INVARIANT: The caller just stored it.
+        LockedEntry {
+            mapping: self.mapping(),
+            index,
+            entry,
+            // See `Slot` for page offset 0.
+            slot: if index == 0 {
+                Slot::UNKNOWN
+            } else {
+                self.slot()
+            },
+        }
+    }
+
+    /// Drops the i_pages lock while `f` runs. The position is that of `locked` afterwards.
+    pub(super) fn unlocked_at<R>(&mut self, locked: &LockedEntry<'m>, f: impl FnOnce() -> R) -> R {
+        let ret = self.unlocked(f);
+        self.go_to(locked.slot);
+        ret
+    }
+
+    /// Unlocks the entry at the position, which [`Self::unlocked_at`] went back to.
+    pub(super) fn unlock_entry(&mut self, locked: LockedEntry<'m>) {
+        self.replace(locked.entry.locked(), locked.entry);
+        self.wake(locked.entry);
+        core::mem::forget(locked);
+    }
+}
+
+impl<'m> Mapping<'m> {
+    /// Waits until nobody holds the lock of the entry at `index`, and takes it.
+    ///
+    /// `None` if there is no entry. May sleep.
+    pub(crate) fn lock_entry(self, index: usize) -> Option<LockedEntry<'m>> {
+        let mut pages = Pages::lock(self, index, Order::Pte);
+        loop {
+            let entry = pages.load()?;
+            if !entry.is_locked() {
+                return Some(pages.lock_entry(entry));
+            }
+            pages.wait_turn(entry);
+        }
+    }
+
+    /// The entry at `index`, as if it were unlocked. It may change at once.
+    pub(crate) fn look(self, index: usize) -> Option<Entry> {
+        let mut pages = Pages::lock(self, index, Order::Pte);
+        pages.load().map(Entry::unlocked)
+    }
+}
+
+impl<'m> LockedEntry<'m> {
+    /// Locks the entry at `index`; inserts an empty one of `order` if there is none.
+    ///
+    /// The entry may have a larger order than was asked for, unless that one is a zero or empty
+    /// entry, which is removed in favour of a smaller one. Process context, may sleep.
+    ///
+    /// Follows `grab_mapping_entry()`.
+    pub(crate) fn grab(
+        mapping: Mapping<'m>,
+        index: usize,
+        order: Order,
+    ) -> Result<Self, GrabError> {
+        let mut pages = Pages::lock(mapping, index, order);
+        loop {
+            // Whatever covers a page is found by looking there.
+            let found = match order {
+                Order::Pte => pages.load(),
+                Order::Pmd => pages.find_conflict(),
+            };
+            match found {
+                Some(entry) if entry.order().pages() < order.pages() => {
+                    pages.unlocked(|| Self::remove_empty(mapping, index, order))?;
+                    continue;
+                }
+                Some(entry) if entry.is_locked() => {
+                    pages.wait_turn(entry);
+                    continue;
+                }
+                Some(entry) if entry.order() != order && !entry.is_mapped() => {
+                    let big = pages.lock_entry(entry);
+                    pages.unlocked(|| Self::remove_big(big));
+                    continue;
+                }
+                Some(entry) => return Ok(pages.lock_entry(entry)),
+                None => {}
+            }
+            let entry = Entry::empty(order);
+            match pages.insert(entry.locked()) {
+                Ok(()) => return Ok(pages.locked(entry)),
+                Err(e) if e != ENOMEM => return Err(GrabError::Io),
+                Err(_) if pages.allocate() => {}
+                Err(_) => return Err(GrabError::NoMemory),
+            }
+        }
+    }
+
+    /// Makes room for an entry of `order` where smaller ones are, if these are empty.
+    #[cold]
+    fn remove_empty(mapping: Mapping<'m>, index: usize, order: Order) -> Result<(), GrabError> {
+        let range = Range::of_entry(index, order);
+        let mut pages = Pages::lock(mapping, range.first, Order::Pte);
+
+        while let Some(entry) = pages.find(range.last) {
+            if entry.is_locked() || entry.kind() != Kind::Empty {
+                return Err(GrabError::Conflict);
+            }
+            pages.remove(entry);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a smaller entry where `big` is, which names no block.
+    #[cold]
+    fn remove_big(mut big: Self) {
+        if big.entry().kind() == Kind::Zero {
+            big.mapping.unmap(big.range());
+        }
+        // Empty, so that it is removed now.
+        big.set(Entry::empty(big.entry().order()), |_| ());
+    }
+
+    /// The entry, unlocked.
+    pub(crate) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The file.
+    pub(crate) fn mapping(&self) -> Mapping<'m> {
+        self.mapping
+    }
+
+    /// Its first page offset.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its name.
+    pub(crate) fn id(&self) -> EntryId {
+        self.mapping.entry_id(self.index)
+    }
+
+    /// The pages that it stands for.
+    pub(crate) fn range(&self) -> Range {
+        Range::of_entry(self.index, self.entry.order())
+    }
+
+    /// What an event says of it.
+    pub(crate) fn event(&self) -> trace::Entry {
+        self.mapping.event(self.index, self.entry)
+    }
+
+    /// The folio, if the entry is tracked.
+    pub(crate) fn folio(&self) -> Option<LentFolio<'_>> {
+        // SAFETY: By the type invariant the entry is locked, and only `self` can change it, which is
+        // borrowed.
+        (self.entry.kind() == Kind::Tracked)
+            .then(|| unsafe { LentFolio::of_entry(self.entry.pfn()) })
+    }
+
+    #[inline(always)]
+    fn pages(&self) -> Pages<'m> {
+        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+        pages.look_up();
+        pages
+    }
+
+    /// Replaces the entry by one of the same order and kind of reference, keeping it locked, and
+    /// lets `f` change its marks under the same hold of the i_pages lock.
+    #[inline(always)]
+    fn set(&mut self, entry: Entry, f: impl FnOnce(&mut Marks<'_, 'm>)) {
+        warn_on_once!(entry.order() != self.entry.order());
+        let mut pages = self.pages();
+        if entry != self.entry {
+            pages.replace(self.entry.locked(), entry.locked());
+            // INVARIANT: Just stored.
+            self.entry = entry;
+        }
+        f(&mut pages.marks());
+    }
+
+    /// Makes it a tracked entry for the folio of `claim`, and lets `f` change its marks under the
+    /// same hold of the i_pages lock.
+    ///
+    /// # Errors
+    ///
+    /// The claim, if it is not of this entry, of another order, or of another block than the one
+    /// that the entry names; or if the entry is tracked.
+    pub(crate) fn track(
+        &mut self,
+        claim: Claim,
+        f: impl FnOnce(&mut Marks<'_, 'm>),
+    ) -> Result<(), Claim> {
+        let order = self.entry.order();
+        let pfn = claim.folio().pfn();
+        let fits = claim.entry() == self.id()
+            && self.entry.kind() != Kind::Tracked
+            && (!self.entry.is_mapped() || self.entry.pfn() == pfn);
+
+        match Entry::tracked(pfn, order) {
+            Some(tracked) if fits => {
+                // The entry takes over the reference, and is visible as tracked from here on.
+                claim.into_entry();
+                self.set(tracked, f);
+                Ok(())
+            }
+            _ => Err(claim),
+        }
+    }
+
+    /// Takes the reference out of a tracked entry, which is zapped then, and lets `f` change its
+    /// marks under the same hold of the i_pages lock. `None` if it is not tracked.
+    pub(crate) fn zap(&mut self, f: impl FnOnce(&mut Marks<'_, 'm>)) -> Option<Claim> {
+        let was = self.entry;
+        if was.kind() != Kind::Tracked {
+            return None;
+        }
+        self.set(was.zapped(), f);
+        // SAFETY: The entry was tracked until now, and nobody else can change it.
+        Some(unsafe { Claim::from_entry(was.pfn(), self.id()) })
+    }
+
+    /// Makes it an empty entry, which is removed when it is unlocked, and lets `f` change its
+    /// marks. Returns whether that could be: it must hold no reference.
+    pub(crate) fn set_empty(&mut self, f: impl FnOnce(&mut Marks<'_, 'm>)) -> bool {
+        if self.entry.kind() == Kind::Tracked {
+            return false;
+        }
+        self.set(Entry::empty(self.entry.order()), f);
+        true
+    }
+
+    /// Makes it an entry for a hole, `zero`, and lets `f` change its marks. Returns whether that
+    /// could be: it must name no block, and have the order of `zero`.
+    pub(crate) fn set_hole(&mut self, zero: Entry, f: impl FnOnce(&mut Marks<'_, 'm>)) -> bool {
+        let fits = zero.kind() == Kind::Zero && zero.order() == self.entry.order();
+        if !fits || self.entry.is_mapped() {
+            return false;
+        }
+        self.set(zero.unlocked(), f);
+        true
+    }
+
+    /// Changes the marks of the entry under the i_pages lock.
+    pub(crate) fn with_marks<R>(&self, f: impl FnOnce(&mut Marks<'_, 'm>) -> R) -> R {
+        f(&mut self.pages().marks())
+    }
+
+    /// Unlocks the entry, and leaves it there even if it is empty.
+    ///
+    /// For faults that need only the lock: those that follow in the neighbourhood find a node.
+    pub(crate) fn unlock(self) {
+        self.finish(false);
+        core::mem::forget(self);
+    }
+
+    /// Removes the entry, with its marks. A reference that it has is dropped.
+    pub(crate) fn remove(mut self) {
+        let claim = self.zap(|_| ());
+        warn_on_once!(claim.is_some());
+        self.finish(true);
+        core::mem::forget(self);
+    }
+
+    /// Keeps the entry locked for C code, see [`Self::from_cookie`].
+    pub(crate) fn into_cookie(self) -> bindings::dax_entry_t {
+        let cookie = self.entry.value() << 1 | 1;
+        core::mem::forget(self);
+        cookie
+    }
+
+    /// Takes back what [`Self::into_cookie`] gave.
+    ///
+    /// `None` if `cookie` is none.
+    ///
+    /// # Safety
+    ///
+    /// `cookie` comes from `into_cookie` of the entry at `index` of `mapping`, or is a cookie of
+    /// fs/dax.c that stands for no entry.
+    pub(crate) unsafe fn from_cookie(
+        mapping: Mapping<'m>,
+        index: usize,
+        cookie: bindings::dax_entry_t,
+    ) -> Option<Self> {
+        if cookie == usize::MAX || cookie & 1 == 0 {
+            return None;
+        }
+        let entry = Entry::from_value(cookie >> 1)?;
+        // INVARIANT: The caller promises that the entry is still locked.
+        Some(Self {
+            mapping,
+            index: entry.order().align(index),
+            entry,
+            slot: Slot::UNKNOWN,
+        })
+    }
+
+    /// The same for as long as the entry is locked, whatever `'m` is.
+    fn detach<'n>(self) -> LockedEntry<'n> {
+        // SAFETY: By the type invariant whoever evicts the inode waits for the lock.
+        let mapping = unsafe { Mapping::from_raw(self.mapping.as_raw()) };
+        let (index, entry, slot) = (self.index, self.entry, self.slot);
+        core::mem::forget(self);
+        // INVARIANT: As for `self`.
+        LockedEntry {
+            mapping,
+            index,
+            entry,
+            slot,
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&self, remove: bool) {
+        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+        if remove {
+            pages.remove(self.entry.locked());
+        } else {
+            pages.replace(self.entry.locked(), self.entry);
+        }
+        // Both of the order that waiters saw; the position is where the entry starts.
+        pages.wake(self.entry);
+    }
+}
+
+impl Drop for LockedEntry<'_> {
+    fn drop(&mut self) {
+        // An empty entry has done its work when it is unlocked.
+        self.finish(self.entry.kind() == Kind::Empty);
+    }
+}
+
+/// Locks the entry that `folio` belongs to, tracked or zapped, and calls `f` with it and with what
+/// `keep` made of a reference to the folio.
+///
+/// `None` if the folio is idle, or belongs to no file or to several. `keep` gives the reference back
+/// if it does not belong to that entry alone. The locked entry keeps the inode. Process context,
+/// may sleep.
+pub(crate) fn with_entry_of<K, R>(
+    folio: Folio<'_>,
+    keep: impl Fn(FolioRef, EntryId) -> Result<K, FolioRef>,
+    f: impl for<'l> FnOnce(LockedEntry<'l>, K) -> R,
+) -> Option<R> {
+    loop {
+        let State::Active(reference) = folio.look() else {
+            return None;
+        };
+        // Inodes are freed after a grace period, so that the mapping stays readable.
+        let rcu = rcu::read_lock();
+        // Both of one moment: an index that is not that of the mapping would find no entry, or a
+        // wrong one.
+        let association = reference.lock().association();
+        let Association::Owned { entry: id, .. } = association else {
+            return None;
+        };
+        // SAFETY: By the invariant of `EntryId` it is not freed before the end of the RCU read-side
+        // critical section in which the association was read.
+        let mapping = unsafe { Mapping::from_raw(id.mapping()) };
+        let mut pages = Pages::lock(mapping, id.index(), Order::Pte);
+        let Some(entry) = pages.load() else {
+            // It was removed, after the folio had lost the mapping: see whose it is now.
+            continue;
+        };
+        if entry.is_locked() {
+            // Once the lock is dropped nothing of the mapping may be touched. Nor may whoever
+            // holds the entry find the folio busy because of us.
+            sleep::on(pages.address_of(entry), |sleeper| {
+                let _ = sleeper.prepare(sleep::Task::Uninterruptible);
+                drop(pages);
+                drop(rcu);
+                drop(reference);
+                sleep::schedule();
+            });
+            continue;
+        }
+        // An entry is removed under the lock only after its folio lost the mapping: if the folio
+        // still has it, the entry is the right one and the inode is not evicted.
+        if !entry.is_mapped() || entry.pfn() != folio.pfn() {
+            continue;
+        }
+        if let Ok(kept) = keep(reference, id) {
+            let locked = pages.lock_entry(entry).detach();
+            drop(pages);
+            drop(rcu);
+            return Some(f(locked, kept));
+        }
+    }
+}
+
+/// Device, inode number and page offset of the only entry that `folio` belongs to, for messages.
+pub(crate) fn file_of(folio: &FolioRef) -> Option<((u32, usize), usize)> {
+    let _rcu = rcu::read_lock();
+    let association = folio.lock().association();
+    let Association::Owned { entry, .. } = association else {
+        return None;
+    };
+    // SAFETY: By the invariant of `EntryId` it is not freed before the end of the RCU read-side
+    // critical section in which the association was read.
+    let mapping = unsafe { Mapping::from_raw(entry.mapping()) };
+    Some((mapping.id(), entry.index()))
+}

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A position in `i_pages`, and the marks of the entry there.
+//!
+//! Whoever waits for an entry lock queues under the i_pages lock, where it saw the entry locked.
+//! Whoever unlocks an entry takes the i_pages lock to do so, and wakes after it let that go. No
+//! wake-up is lost and no barrier is needed: a waiter either had the i_pages lock before, so that
+//! it is in the queue when the other one has it, or has it later, and sees the entry unlocked.
+//!
+//! Those that want the lock wait in turn, and one of them is woken: the next one is when that one
+//! unlocks. A turn that finds the entry gone, or another one, is passed on when [`Pages`] is
+//! dropped. Those that walk wait until the entry may be looked at, and are woken with it.
+//!
+//! Rules: R8, R9, R10, R13.
+
+use kernel::{
+    ffi::c_void,
+    prelude::*,
+    types::NotThreadSafe, //
+};
+
+use super::{
+    entry::Entry,
+    file::Mapping, //
+};
+use crate::{
+    ffi::{
+        bindings,
+        inject::{
+            self,
+            Point, //
+        },
+        sched,
+        sleep,
+        warn::warn_on_once, //
+    },
+    pgmap::Order, //
+};
+
+/// Marks of entries in `i_pages`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mark {
+    /// Has data that `fsync()` must flush: `PAGECACHE_TAG_DIRTY`.
+    Dirty,
+    /// A layout break must look at the entry again: it was zapped and is busy, or was inserted or
+    /// mapped while a break slept. `PAGECACHE_TAG_WRITEBACK`, which fs/dax.c does not use.
+    Busy,
+    /// A writeback that started has yet to flush it: `PAGECACHE_TAG_TOWRITE`.
+    ToWrite,
+}
+
+impl Mark {
+    fn raw(self) -> bindings::xa_mark_t {
+        match self {
+            Self::Dirty => 0,
+            Self::Busy => 1,
+            Self::ToWrite => 2,
+        }
+    }
+}
+
+/// How many pages are handled in one hold of the i_pages lock, with irqs off.
+///
+/// A quarter of `XA_CHECK_SCHED`: half a million instructions, and taking the lock again costs two
+/// hundred.
+pub(crate) const BATCH: usize = 1024;
+
+/// `XAS_RESTART`: look the position up again.
+const XAS_RESTART: usize = 3;
+
+/// Where in `i_pages` a locked entry is, so that it need not be looked up again.
+///
+/// # Invariants
+///
+/// `node` is `XAS_RESTART`, or the node in which the entry is at `offset`, for as long as it is
+/// locked. Nobody removes the entry meanwhile, and a node stays as long as it has an entry: but
+/// for that of page offset 0 alone, which `xas_shrink()` moves to the head.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    node: *mut bindings::xa_node,
+    offset: u8,
+}
+
+impl Slot {
+    pub(super) const UNKNOWN: Self = Self {
+        node: XAS_RESTART as *mut _,
+        offset: 0,
+    };
+}
+
+/// A position in `i_pages`, whose lock is held.
+///
+/// # Invariants
+///
+/// `xas` is a valid position in `i_pages` of `mapping`, whose lock is held, and irqs are off.
+pub(super) struct Pages<'m> {
+    xas: bindings::xa_state,
+    mapping: Mapping<'m>,
+    /// The entry lock that it is our turn to take. If we do not, the next one is woken.
+    turn: Option<sleep::Address>,
+    /// An entry lock that was released, whose waiters are woken when the i_pages lock is.
+    unlocked: Option<sleep::Address>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'m> Pages<'m> {
+    /// Takes the i_pages lock, for an entry of `order` around `index`.
+    #[inline(always)]
+    pub(super) fn lock(mapping: Mapping<'m>, index: usize, order: Order) -> Self {
+        Self::lock_at(mapping, index, order, Slot::UNKNOWN)
+    }
+
+    /// The same at the slot of a locked entry.
+    #[inline(always)]
+    pub(super) fn lock_at(mapping: Mapping<'m>, index: usize, order: Order, slot: Slot) -> Self {
+        let chunk = bindings::RUST_FSDAX_XA_CHUNK_SHIFT;
+        let order_bits = order.get();
+        // As XA_STATE_ORDER().
+        let xas = bindings::xa_state {
+            xa: mapping.i_pages(),
+            xa_index: order.align(index),
+            xa_shift: (order_bits - order_bits % chunk) as u8,
+            xa_sibs: ((1u32 << (order_bits % chunk)) - 1) as u8,
+            xa_node: slot.node,
+            xa_offset: slot.offset,
+            ..Default::default()
+        };
+        // SAFETY: By the invariant of `Mapping` the xarray is valid. Unlocked in `release`.
+        unsafe { bindings::rust_fsdax_xa_lock_irq(xas.xa) };
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::hold();
+        // INVARIANT: Just taken.
+        Self {
+            xas,
+            mapping,
+            turn: None,
+            unlocked: None,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// The file.
+    pub(super) fn mapping(&self) -> Mapping<'m> {
+        self.mapping
+    }
+
+    /// The page offset of the position.
+    pub(super) fn index(&self) -> usize {
+        self.xas.xa_index
+    }
+
+    /// Where the position is, as long as the entry at it is locked.
+    pub(super) fn slot(&self) -> Slot {
+        Slot {
+            node: self.xas.xa_node,
+            offset: self.xas.xa_offset,
+        }
+    }
+
+    /// Goes to the slot of a locked entry.
+    pub(super) fn go_to(&mut self, slot: Slot) {
+        self.xas.xa_node = slot.node;
+        self.xas.xa_offset = slot.offset;
+        self.look_up();
+    }
+
+    fn entry(raw: *mut c_void) -> Option<Entry> {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::visit();
+        let raw = raw as usize;
+        // As xa_is_value() and xa_to_value(). A DAX file has no other entries.
+        if raw & 1 == 0 {
+            warn_on_once!(raw != 0);
+            return None;
+        }
+        let entry = Entry::from_value(raw >> 1);
+        warn_on_once!(entry.is_none());
+        entry
+    }
+
+    /// The entry at the position.
+    pub(super) fn load(&mut self) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        Self::entry(unsafe { bindings::xas_load(&mut self.xas) })
+    }
+
+    /// Moves to the next entry, up to page offset `last`.
+    pub(super) fn find(&mut self, last: usize) -> Option<Entry> {
+        loop {
+            // SAFETY: By the type invariant the lock is held.
+            let raw = unsafe { bindings::rust_fsdax_xas_next_entry(&mut self.xas, last) };
+            // What is no entry was warned about; do not take it for the end.
+            if raw.is_null() {
+                return None;
+            }
+            if let Some(entry) = Self::entry(raw) {
+                return Some(entry);
+            }
+        }
+    }
+
+    /// Moves to the next entry with `mark`, up to page offset `last`.
+    pub(super) fn find_marked(&mut self, last: usize, mark: Mark) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        let raw = unsafe { bindings::rust_fsdax_xas_next_marked(&mut self.xas, last, mark.raw()) };
+        Self::entry(raw)
+    }
+
+    /// The first entry that is in the range of the position.
+    pub(super) fn find_conflict(&mut self) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        Self::entry(unsafe { bindings::xas_find_conflict(&mut self.xas) })
+    }
+
+    /// Looks the position up, unless it is known.
+    pub(super) fn look_up(&mut self) {
+        if self.xas.xa_node as usize == XAS_RESTART {
+            self.load();
+        }
+    }
+
+    /// Looks the position up again; the next find may return the same entry.
+    pub(super) fn restart(&mut self) {
+        self.xas.xa_node = XAS_RESTART as *mut _;
+    }
+
+    /// As xa_mk_value().
+    fn raw(entry: Entry) -> *mut c_void {
+        (entry.value() << 1 | 1) as *mut c_void
+    }
+
+    /// Replaces `old` at the position, which was just loaded or found, or is the slot of a locked
+    /// entry. Marks stay.
+    #[inline(always)]
+    pub(super) fn replace(&mut self, old: Entry, new: Entry) {
+        // SAFETY: By the type invariant the lock is held. No memory is needed to replace.
+        let was = unsafe { bindings::rust_fsdax_xas_replace(&mut self.xas, Self::raw(new)) };
+        warn_on_once!(was != Self::raw(old));
+    }
+
+    /// Stores `entry` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, see [`Self::allocate`], or another error of the xarray.
+    pub(super) fn insert(&mut self, entry: Entry) -> Result {
+        if inject::fails(Point::Store) {
+            return Err(EIO);
+        }
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::xas_store(&mut self.xas, Self::raw(entry)) };
+        self.error()?;
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { self.mapping.count_pages(entry.order().pages() as isize) };
+        Ok(())
+    }
+
+    /// Allocates what a failed [`Self::insert`] needs, with the i_pages lock dropped meanwhile: the
+    /// position is to be looked up again. Returns whether there is memory. May sleep.
+    pub(super) fn allocate(&mut self) -> bool {
+        let gfp = self.mapping.gfp();
+        // SAFETY: The lock is taken again below.
+        unsafe { self.release() };
+        // SAFETY: By the type invariant the position is valid, and the lock is not held.
+        let allocated = unsafe { bindings::xas_nomem(&mut self.xas, gfp) };
+        self.take_again();
+        allocated
+    }
+
+    fn error(&self) -> Result {
+        let node = self.xas.xa_node as usize;
+        // As xas_error(): an internal entry in `xa_node` holds a negative errno.
+        if node & 3 == 2 && node as isize >> 2 < 0 {
+            return kernel::error::to_result((node as isize >> 2) as i32);
+        }
+        Ok(())
+    }
+
+    /// Removes `entry` from the position, where it was just loaded or found, with its marks.
+    pub(super) fn remove(&mut self, entry: Entry) {
+        // SAFETY: By the type invariant the lock is held. No memory is needed to remove.
+        let was = unsafe { bindings::xas_store(&mut self.xas, core::ptr::null_mut()) };
+        warn_on_once!(was != Self::raw(entry));
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { self.mapping.count_pages(-(entry.order().pages() as isize)) };
+    }
+
+    /// The marks of the entry at the position.
+    pub(super) fn marks(&mut self) -> Marks<'_, 'm> {
+        Marks(self)
+    }
+
+    /// Where to sleep until the lock of `entry` at the position is free.
+    pub(super) fn address_of(&self, entry: Entry) -> sleep::Address {
+        sleep::Address::of_index(self.xas.xa, entry.order().align(self.index()))
+    }
+
+    /// Sleeps until the lock of `entry`, seen locked at the position, may be free.
+    ///
+    /// The i_pages lock is dropped meanwhile: everything may have changed. The next load or find
+    /// starts at the same page offset.
+    pub(super) fn wait_unlocked(&mut self, entry: Entry) {
+        sleep::on(self.address_of(entry), |sleeper| {
+            let _ = sleeper.prepare(sleep::Task::Uninterruptible);
+            self.unlocked(sleep::schedule);
+        });
+    }
+
+    /// [`Self::wait_unlocked`] in turn, to lock the entry.
+    pub(super) fn wait_turn(&mut self, entry: Entry) {
+        let address = self.address_of(entry);
+        // Whoever was faster wakes the next one for a turn that is for this lock.
+        let lost = self.turn.take().filter(|turn| *turn != address);
+
+        sleep::on_turn(address, |sleeper| {
+            let _ = sleeper.prepare(sleep::Task::Uninterruptible);
+            self.unlocked(|| {
+                if let Some(turn) = lost {
+                    turn.wake();
+                }
+                sleep::schedule();
+            });
+        });
+        self.turn = Some(address);
+    }
+
+    /// The lock of `entry` at the position was taken: the next one is woken when it is unlocked.
+    pub(super) fn took(&mut self, entry: Entry) {
+        if self.turn == Some(self.address_of(entry)) {
+            self.turn = None;
+        }
+    }
+
+    /// Has those woken who wait for the lock of `entry` at the position, which was just released.
+    ///
+    /// That is when the i_pages lock is dropped: irqs are off, and whoever is woken wants it.
+    pub(super) fn wake(&mut self, entry: Entry) {
+        let address = self.address_of(entry);
+        if let Some(earlier) = self.unlocked.replace(address) {
+            earlier.wake();
+        }
+    }
+
+    /// Drops the i_pages lock, and wakes who waits for an entry that was unlocked under it.
+    ///
+    /// # Safety
+    ///
+    /// The lock is taken again before `self` is used otherwise, or `self` is never used again.
+    unsafe fn release(&mut self) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::rust_fsdax_xa_unlock_irq(self.xas.xa) };
+        if let Some(address) = self.unlocked.take() {
+            address.wake();
+        }
+    }
+
+    /// Takes the i_pages lock after [`Self::release`].
+    fn take_again(&mut self) {
+        // SAFETY: By the invariant of `Mapping` the xarray is valid.
+        unsafe { bindings::rust_fsdax_xa_lock_irq(self.xas.xa) };
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::hold();
+    }
+
+    /// Lets irqs and other tasks in; goes on at page offset `next`. Process context, may sleep.
+    pub(super) fn breathe(&mut self, next: usize) {
+        self.restart();
+        self.xas.xa_index = next;
+        // SAFETY: The lock is taken again below.
+        unsafe { self.release() };
+        sched::cond_resched();
+        self.take_again();
+    }
+
+    /// Drops the i_pages lock while `f` runs. The position is looked up again afterwards.
+    pub(super) fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: The lock is taken again below.
+        unsafe { self.release() };
+        let ret = f();
+        self.take_again();
+        self.restart();
+        ret
+    }
+}
+
+impl Drop for Pages<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `self` goes.
+        unsafe { self.release() };
+        if let Some(turn) = self.turn {
+            turn.wake();
+        }
+        if !self.xas.xa_alloc.is_null() {
+            self.restart();
+            // SAFETY: The position is valid and the lock is not held. Without an error to repair,
+            // this frees what was allocated and not used.
+            unsafe { bindings::xas_nomem(&mut self.xas, 0) };
+        }
+    }
+}
+
+/// The marks of an entry, under the i_pages lock.
+pub(crate) struct Marks<'p, 'm>(&'p mut Pages<'m>);
+
+impl<'m> Marks<'_, 'm> {
+    /// The file.
+    pub(super) fn mapping(&self) -> Mapping<'m> {
+        self.0.mapping
+    }
+
+    /// Whether the entry has `mark`.
+    pub(crate) fn has(&mut self, mark: Mark) -> bool {
+        // SAFETY: By the invariant of `Pages` the lock is held.
+        unsafe { bindings::rust_fsdax_xas_has_mark(&mut self.0.xas, mark.raw()) }
+    }
+
+    /// Whether it has data that is not written back.
+    pub(crate) fn is_dirty(&mut self) -> bool {
+        // SAFETY: By the invariant of `Pages` the lock is held.
+        unsafe { bindings::rust_fsdax_xas_is_dirty(&mut self.0.xas) }
+    }
+
+    /// Sets `mark`.
+    pub(crate) fn set(&mut self, mark: Mark) {
+        // SAFETY: By the invariant of `Pages` the lock is held.
+        unsafe { bindings::xas_set_mark(&mut self.0.xas, mark.raw()) }
+    }
+
+    /// Clears `mark`.
+    pub(crate) fn clear(&mut self, mark: Mark) {
+        // SAFETY: By the invariant of `Pages` the lock is held.
+        unsafe { bindings::rust_fsdax_xas_clear_mark(&mut self.0.xas, mark.raw()) }
+    }
+
+    /// Clears what says that the entry has to be written back.
+    pub(crate) fn clean(&mut self) {
+        self.clear(Mark::Dirty);
+        self.clear(Mark::ToWrite);
+    }
+}
