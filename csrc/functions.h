@@ -7,10 +7,12 @@
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/timer.h>
+#include <linux/wait_bit.h>
 #include <linux/xarray.h>
 
 struct address_space;
 struct inode;
+struct super_block;
 
 /* alarm.c */
 struct rust_fsdax_alarm {
@@ -54,6 +56,10 @@ void rust_fsdax_folio_locks_exit(void);
 unsigned long rust_fsdax_folio_lock(unsigned long pfn);
 void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags);
 
+/* inodes.c */
+struct inode *rust_fsdax_next_inode(struct super_block *sb, struct inode *at,
+				    unsigned int most, bool *is_file);
+
 /* iput.c */
 int rust_fsdax_iput_init(void);
 void rust_fsdax_iput_exit(void);
@@ -67,6 +73,11 @@ void rust_fsdax_folio_free(struct folio *folio, struct dev_pagemap *pgmap);
 void rust_fsdax_pgmap_dying(struct dev_pagemap *pgmap);
 #endif
 
+/* sleep.c */
+void rust_fsdax_wait_init(struct wait_bit_queue_entry *entry,
+			  struct wait_bit_key key, unsigned int flags);
+void rust_fsdax_wake(struct wait_queue_head *queue, struct wait_bit_key key);
+
 /* slot.c */
 void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark);
@@ -78,6 +89,10 @@ bool rust_fsdax_xas_is_dirty(struct xa_state *xas);
 unsigned long rust_fsdax_kunit_base(void);
 unsigned long rust_fsdax_kunit_size(void);
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
+void rust_fsdax_inodes_passed(unsigned int passed);
+unsigned int rust_fsdax_take_inodes_passed(void);
+void rust_fsdax_list_lock(struct super_block *sb);
+void rust_fsdax_list_unlock(struct super_block *sb);
 #endif
 
 #endif /* RUST_FSDAX_FUNCTIONS_H */

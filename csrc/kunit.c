@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the KUnit suites need; it is not in a module without them. */
+#include <linux/fs.h>
+#include <linux/minmax.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu-refcount.h>
 #include "functions.h"
@@ -25,4 +27,29 @@ unsigned long rust_fsdax_kunit_size(void)
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap)
 {
 	return !percpu_ref_is_dying(&pgmap->ref);
+}
+
+static unsigned int most_inodes_passed;
+
+/* So many inodes were looked at in one hold of the lock of their list. */
+void rust_fsdax_inodes_passed(unsigned int passed)
+{
+	WRITE_ONCE(most_inodes_passed,
+		   max(READ_ONCE(most_inodes_passed), passed));
+}
+
+/* The most of them since the last call. */
+unsigned int rust_fsdax_take_inodes_passed(void)
+{
+	return xchg(&most_inodes_passed, 0);
+}
+
+void rust_fsdax_list_lock(struct super_block *sb)
+{
+	spin_lock(&sb->s_inode_list_lock);
+}
+
+void rust_fsdax_list_unlock(struct super_block *sb)
+{
+	spin_unlock(&sb->s_inode_list_lock);
 }

@@ -34,12 +34,6 @@
 
 void prep_compound_page(struct page *page, unsigned int order);
 
-bool rust_fsdax_waitqueue_active(struct wait_queue_head *head)
-{
-	/* Callers have a barrier, see src/ffi/sleep.rs. */
-	return waitqueue_active(head);
-}
-
 void rust_fsdax_xa_lock_irq(struct xarray *xa)
 {
 	xa_lock_irq(xa);
@@ -131,39 +125,14 @@ void rust_fsdax_unlock_umount(struct super_block *sb)
 	up_read(&sb->s_umount);
 }
 
-void rust_fsdax_lock_inodes(struct super_block *sb)
-{
-	spin_lock(&sb->s_inode_list_lock);
-}
-
-void rust_fsdax_unlock_inodes(struct super_block *sb)
-{
-	spin_unlock(&sb->s_inode_list_lock);
-}
-
 void rust_fsdax_cond_resched(void)
 {
 	cond_resched();
 }
 
-long rust_fsdax_task_pid(void)
-{
-	return current->pid;
-}
-
 bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf)
 {
 	return pmd_trans_huge(pmdp_get(vmf->pmd));
-}
-
-bool rust_fsdax_vma_shared(struct vm_area_struct *vma)
-{
-	return vma->vm_flags & VM_SHARED;
-}
-
-bool rust_fsdax_vma_sync(struct vm_area_struct *vma)
-{
-	return vma->vm_flags & VM_SYNC;
 }
 
 unsigned long rust_fsdax_zero_pfn(unsigned long address)

@@ -43,18 +43,12 @@ struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn);
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
 bool rust_fsdax_mapping_empty(struct address_space *mapping);
 void rust_fsdax_unlock_umount(struct super_block *sb);
-void rust_fsdax_lock_inodes(struct super_block *sb);
-void rust_fsdax_unlock_inodes(struct super_block *sb);
 void rust_fsdax_cond_resched(void);
-long rust_fsdax_task_pid(void);
-
-/* waiting */
-bool rust_fsdax_waitqueue_active(struct wait_queue_head *head);
 
 /* faults */
 bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf);
-bool rust_fsdax_vma_sync(struct vm_area_struct *vma);
-bool rust_fsdax_vma_shared(struct vm_area_struct *vma);
+static const unsigned long RUST_FSDAX_VM_SYNC = VM_SYNC;
+static const unsigned long RUST_FSDAX_VM_SHARED = VM_SHARED;
 unsigned long rust_fsdax_zero_pfn(unsigned long address);
 void rust_fsdax_clear_cow_page(struct vm_fault *vmf);
 void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf);

@@ -14,6 +14,7 @@ mod shape;
 mod state;
 
 pub(crate) use association::{
+    is_busy,
     Association,
     Claim,
     EntryId,
@@ -29,7 +30,6 @@ pub(crate) use request::{
     request_folio, //
 };
 pub(crate) use state::{
-    is_busy,
     Folio,
     FolioRef,
     State, //

@@ -49,6 +49,11 @@ mod provider;
 #[path = "../tests/kunit/mod.rs"]
 mod kunit;
 
+// It does not compile, and must not: see there.
+#[cfg(RUST_FSDAX_COMPILE_FAIL)]
+#[path = "../tests/compile-fail/mod.rs"]
+mod compile_fail;
+
 module! {
     type: RustFsdax,
     name: "rust_fsdax",

@@ -44,23 +44,23 @@ class Mutation:
 
 
 MUTATIONS = (
-    # src/pgmap.rs
+    # src/folio/request.rs
     Mutation("request_unlocked", "requests", "one_request_wins"),
     Mutation("request_head_only", "large", "one_request_wins"),
     Mutation("request_draining", "join", "free_path_alone"),
     Mutation("pgmap_after_count", "requests", "one_pgmap_reference"),
     Mutation("loser_keeps_pgmap", "requests", STUCK),
     Mutation("insert_dying", "removal_faults", STUCK),
-    # src/folio.rs
+    # src/folio/free.rs, src/folio/association.rs
     Mutation("pgmap_put_early", "requests", "no_use_after_pgmap"),
     Mutation("wake_before_idle", "reuse", STUCK),
     Mutation("free_takes_i_pages", "multi", STUCK),
     Mutation("no_reset", "reuse", "busy_is_unexpected"),
     Mutation("wait_for_zero", "reuse", "block_free_idle"),
     Mutation("share_unlocked", "shared", "block_free_unpinned"),
-    # src/mapping.rs
+    # src/mapping/pages.rs
     Mutation("entry_queue_late", "multi", STUCK),
-    # src/fsdax.rs
+    # src/fsdax/insert.rs, src/fsdax/layout_break.rs
     Mutation("look_unheld", "removal", "no_use_after_pgmap"),
     Mutation("busy_is_active", "join", STUCK),
     Mutation("revive_no_wake", "interrupted", STUCK),
@@ -80,7 +80,7 @@ MUTATIONS = (
     Mutation("check_before_queue", "reuse", STUCK),
     Mutation("cow_no_wait", "copy", "block_free_unpinned"),
     Mutation("give_up_mapped", "copy", "no_stale_pte"),
-    # src/removal.rs
+    # src/fsdax/removal.rs
     Mutation("revoke_skips_locked", "removal_faults", STUCK),
     Mutation("unmap_before_revoke", "removal_faults", STUCK),
     Mutation("no_grace_period", "removal", "no_use_after_pgmap"),

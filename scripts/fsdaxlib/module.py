@@ -3,6 +3,7 @@
 
 import functools
 import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def build_coverage(kernel: Built) -> tuple[Path, Path]:
                 LOGS / f"module-coverage-{name}.log", f"build {name}.ko for coverage")
         found.append(out / f"{name}.ko")
     return found[0], found[1]
+
+
+def compile_wrong(kernel: Built) -> str:
+    """Compile the programs of tests/compile-fail as a part of the module; return what the compiler says."""
+    out, log = BUILD / "modules-compile-fail", LOGS / "compile-fail.log"
+    with cache.lock(out.with_name(f"{out.name}.lock"), "another build of wrong programs"):
+        _prepare(out, kernel)
+        done = subprocess.run(kernel.make(
+            [f"M={SOURCE_INSIDE}", f"MO={_OUT_INSIDE}", "src/rust_fsdax_main.o"],
+            binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)],
+            env={"RUST_FSDAX_COMPILE_FAIL": "y"}), capture_output=True, text=True, check=False)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(done.stdout + done.stderr)
+    return done.stdout + done.stderr
 
 
 def build_bench(kernel: Built) -> Path:

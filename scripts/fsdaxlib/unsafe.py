@@ -3,7 +3,9 @@
 
 Each `unsafe` needs a `// SAFETY:` comment in its statement, or a `# Safety` section if it is
 a promise that callers make; each file with one needs a line `//! Rules: R2, R3.` that names rules of
-Documentation/design.rst, or `//! Rules: none, REASON.` A SAFETY text may name rules of its own.
+Documentation/design.rst, or `//! Rules: none, REASON.` A SAFETY text may name rules of its own. It
+names the fact that makes the operation right, and a `# Safety` section what must be so. What is done
+with entries, src/fsdax, has neither unsafe code nor C bindings.
 """
 
 import re
@@ -44,6 +46,13 @@ _TREND_TABLE = re.compile(r"^(=[= ]+\nfile .*\n=[= ]+\n(?:[^=\n].*\n)*all .*\n=[
 _TREND_ROW = re.compile(r"^((?:src|tests)/\S+|all|file) +(.*\S)$")
 _NO_FILE = r"\-"
 _TREND_CELL = re.compile(r"(\d+)/\d+")
+
+# What has no unsafe code and names no bindings: a floor, or a file of plain Rust.
+_SAFE = re.compile(r"src/(?:fsdax(?:/|\.)|mapping/(?:entry|scan)\.|pgmap/order\.)")
+# Texts with no fact in them. The fact may follow, then the text needs not begin like that.
+_NO_FACT = re.compile(r"(?:As above|Any context|By the requirements? of this function)\b")
+# Who calls says nothing about what must be so.
+_NO_PROMISE = re.compile(r"(?:Only )?(?:to be )?[Cc]alled (?:by|from|through|for|in|once)\b")
 
 # What callers promise is in the documentation; the rest is argued for in comments.
 _DOCUMENTED = ("fn", "trait")
@@ -93,6 +102,9 @@ def audit_text(path: str, text: str, known: Iterable[str]) -> File:
     tokens = list(_tokens(path, text))
     file = File(path, lines=text.count("\n"))
     _read_rules(file, tokens, frozenset(known))
+    if _SAFE.match(path):
+        file.problems += [f"{path}:{token.line}: This file may not name {token.text}." for token in tokens
+                          if token.kind == "word" and token.text in ("unsafe", "bindings")]
     inside: set[int] = set()
     for i, token in enumerate(tokens):
         if token.kind != "word" or token.text != "unsafe":
@@ -110,6 +122,11 @@ def audit_text(path: str, text: str, known: Iterable[str]) -> File:
         if not safety:
             missing = "section \"# Safety\"" if documented else "comment \"SAFETY:\""
             file.problems.append(f"{path}:{token.line}: The unsafe {kind} has no {missing}.")
+        elif documented and _NO_PROMISE.match(safety):
+            file.problems.append(f"{path}:{token.line}: The section \"# Safety\" says who calls, and not what "
+                                 "must be so.")
+        elif not documented and _NO_FACT.match(safety):
+            file.problems.append(f"{path}:{token.line}: The comment \"SAFETY:\" names no fact.")
         named = tuple(_RULE.findall(safety or ""))
         if strange := [rule for rule in named if rule not in known]:
             file.problems.append(f"{path}:{token.line}: {_DESIGN} has no rule {strange[0]}.")

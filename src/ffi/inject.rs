@@ -106,7 +106,7 @@ mod on {
 
     pub(super) fn fails(point: Point) -> bool {
         let count = &COUNTS[point as usize];
-        // SAFETY: Any context.
+        // SAFETY: The attribute behind it is static, and has no lock that a context could lack.
         let fails = unsafe { bindings::rust_fsdax_should_fail(point as u32) };
 
         count.asked.fetch_add(1, Relaxed);
@@ -122,7 +122,7 @@ mod on {
     ///
     /// `dir` is a directory of debugfs, null, or an error.
     pub(crate) unsafe fn create(dir: *mut bindings::dentry) {
-        // SAFETY: By the requirement of this function; debugfs copes with errors.
+        // SAFETY: The caller promises a directory, and debugfs copes with errors.
         unsafe { bindings::rust_fsdax_inject_create(dir) }
     }
 

@@ -4,23 +4,22 @@
 //!
 //! Rules: R10, R12.
 
-use super::bindings;
+use super::{
+    bindings,
+    safe, //
+};
 
 /// `TASK_COMM_LEN`
 pub(crate) const COMM_LEN: usize = 16;
 
 /// Lets other tasks run if it is time to. Process context without spinlocks; may sleep.
 pub(crate) fn cond_resched() {
-    // SAFETY: Needs nothing but a context that may sleep. Where it is called in another one, debug
-    // kernels say so, and nothing else is wrong.
-    unsafe { bindings::rust_fsdax_cond_resched() }
+    safe::rust_fsdax_cond_resched()
 }
 
 /// The thread, as the initial namespace numbers it.
 pub(crate) fn pid() -> i32 {
-    // CAST: A pid is an `int`.
-    // SAFETY: There is always a current task, and its pid is constant.
-    unsafe { bindings::rust_fsdax_task_pid() as i32 }
+    kernel::current!().pid()
 }
 
 /// The name of the thread, filled up with zeroes.
@@ -34,18 +33,15 @@ pub(crate) fn comm() -> [u8; COMM_LEN] {
 
 /// Whether a message may be logged: ten within ten seconds may.
 pub(crate) fn may_log() -> bool {
-    // SAFETY: Its state is static and has a lock that is safe in all contexts.
-    unsafe { bindings::rust_fsdax_ratelimit() }
+    safe::rust_fsdax_ratelimit()
 }
 
 /// The time in jiffies.
 pub(crate) fn jiffies() -> usize {
-    // SAFETY: Reads one word of the kernel that is always there.
-    unsafe { bindings::rust_fsdax_jiffies() }
+    safe::rust_fsdax_jiffies()
 }
 
 /// Jiffies in milliseconds.
 pub(crate) fn jiffies_to_ms(jiffies: usize) -> u32 {
-    // SAFETY: Computes a number from a number.
-    unsafe { bindings::rust_fsdax_jiffies_to_msecs(jiffies) }
+    safe::rust_fsdax_jiffies_to_msecs(jiffies)
 }

@@ -12,10 +12,10 @@ use kernel::{
     error::to_result,
     ffi::{
         c_int,
-        c_uint,
         c_void, //
     },
     prelude::*,
+    ptr::project,
     sync::atomic::{
         Atomic,
         Full,
@@ -28,7 +28,8 @@ use super::{
     inject::{
         self,
         Point, //
-    }, //
+    },
+    safe, //
 };
 
 /// The number of tasks in [`on`]. Most of the time nobody waits, and nobody needs to be looked for.
@@ -67,8 +68,7 @@ impl Address {
     fn queue(self) -> *mut bindings::wait_queue_head {
         // A multiple of 8 that is spread, since the whole word is hashed.
         let spread = self.base.wrapping_add(self.index.wrapping_mul(8));
-        // SAFETY: Any address may be hashed.
-        unsafe { bindings::__var_waitqueue(spread as *mut c_void) }
+        safe::__var_waitqueue(spread as *mut c_void)
     }
 
     fn key(self) -> bindings::wait_bit_key {
@@ -85,48 +85,10 @@ impl Address {
     /// queue under a lock that the caller took for the change. Any context.
     pub(crate) fn wake(self) {
         if QUEUED.load(Relaxed) != 0 {
-            let mut key = self.key();
-            let queue = self.queue();
-            // As waitqueue_active(), see there: whoever queued before the change is seen.
-            // SAFETY: The queue is static.
-            if unsafe { bindings::rust_fsdax_waitqueue_active(queue) } {
-                // SAFETY: All entries of such a queue take a `wait_bit_key`.
-                unsafe {
-                    bindings::__wake_up(
-                        queue,
-                        bindings::TASK_INTERRUPTIBLE | bindings::TASK_UNINTERRUPTIBLE,
-                        1,
-                        (&raw mut key).cast(),
-                    )
-                };
-            }
+            // SAFETY: The queue is static, and its entries take such keys.
+            unsafe { bindings::rust_fsdax_wake(self.queue(), self.key()) };
         }
     }
-}
-
-/// Wakes the task that queued `entry` if `key` is what it sleeps on, as `var_wake_function()` does.
-///
-/// # Safety
-///
-/// `entry` was queued by [`queue_on`], and `key` points to a `wait_bit_key`.
-unsafe extern "C" fn wake_function(
-    entry: *mut bindings::wait_queue_entry,
-    mode: c_uint,
-    sync: c_int,
-    key: *mut c_void,
-) -> c_int {
-    // SAFETY: By the requirement of this function.
-    let waker = unsafe { &*key.cast::<bindings::wait_bit_key>() };
-    // SAFETY: By the requirement of this function it is part of such a structure.
-    let waiter = unsafe { kernel::container_of!(entry, bindings::wait_bit_queue_entry, wq_entry) };
-    // SAFETY: As above; its key is constant while it is queued.
-    let wanted = unsafe { &(*waiter).key };
-
-    if (wanted.flags, wanted.bit_nr, wanted.timeout) != (waker.flags, waker.bit_nr, waker.timeout) {
-        return 0;
-    }
-    // SAFETY: By the requirement of this function.
-    unsafe { bindings::autoremove_wake_function(entry, mode, sync, key) }
 }
 
 /// How a task sleeps.
@@ -188,30 +150,24 @@ pub(crate) fn on_turn<R>(address: Address, f: impl FnOnce(&mut Sleeper) -> R) ->
 fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Sleeper) -> R) -> R {
     QUEUED.fetch_add(1, Full);
     let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
-    let raw = entry.as_mut_ptr();
+    let entry = entry.as_mut_ptr();
 
-    // SAFETY: `entry` does not move until `finish_wait` below, and is initialized here.
-    unsafe { bindings::init_wait_var_entry(raw, core::ptr::null_mut(), flags as c_int) };
-    // SAFETY: Just initialized, and not queued yet.
-    unsafe { (*raw).key = address.key() };
-    // SAFETY: As above.
-    unsafe { (*raw).wq_entry.func = Some(wake_function) };
-    let mut wait = Sleeper {
+    // SAFETY: It does not move until `finish_wait` below.
+    unsafe { bindings::rust_fsdax_wait_init(entry, address.key(), flags) };
+    let mut sleeper = Sleeper {
         head: address.queue(),
-        // SAFETY: `entry` is initialized; this computes an address.
-        entry: unsafe { &raw mut (*raw).wq_entry },
+        entry: project!(mut entry, .wq_entry),
     };
-    let ret = f(&mut wait);
+    let ret = f(&mut sleeper);
     // SAFETY: Both pointers are valid; this dequeues the entry if it is queued.
-    unsafe { bindings::finish_wait(wait.head, wait.entry) };
+    unsafe { bindings::finish_wait(sleeper.head, sleeper.entry) };
     QUEUED.fetch_sub(1, Relaxed);
     ret
 }
 
 /// Sleeps until woken, after [`Sleeper::prepare`].
 pub(crate) fn schedule() {
-    // SAFETY: Process context, as `on` requires.
-    unsafe { bindings::schedule() }
+    safe::schedule()
 }
 
 /// Sleeps until woken or `seconds` passed, after [`Sleeper::prepare`]. Returns whether they did.
@@ -223,8 +179,7 @@ pub(crate) fn for_seconds(seconds: u32) -> bool {
 /// did.
 pub(crate) fn for_ms(ms: u32) -> bool {
     let jiffies = kernel::time::msecs_to_jiffies(ms);
-    // SAFETY: Process context, as `on` requires.
-    unsafe { bindings::schedule_timeout(jiffies as isize) == 0 }
+    safe::schedule_timeout(jiffies as isize) == 0
 }
 
 /// A timer that wakes the task which [`with_alarm`] runs in.

@@ -28,6 +28,5 @@ pub(crate) const ERROR: VmFault = OOM
 
 /// The result of a fault that failed with `e`. Follows `vmf_error()`.
 pub(crate) fn from_errno(e: Error) -> VmFault {
-    // SAFETY: Translates a number, and knows all errnos.
-    unsafe { rust_fsdax_vmf_error(e.to_errno()) }
+    super::safe::rust_fsdax_vmf_error(e.to_errno())
 }

@@ -17,7 +17,8 @@ use kernel::{
 
 use super::state::{
     Folio,
-    FolioRef, //
+    FolioRef,
+    State, //
 };
 use crate::{
     ffi::{
@@ -30,7 +31,8 @@ use crate::{
     },
     pgmap::{
         OwnPage,
-        Page, //
+        Page,
+        PgmapRef, //
     }, //
 };
 
@@ -486,11 +488,9 @@ impl Claim {
     /// else can look.
     #[inline(always)]
     pub(crate) unsafe fn from_entry(pfn: usize, entry: EntryId) -> Self {
-        // SAFETY: The reference of the entry keeps the memmap.
-        let page = unsafe { Page::from_pfn(pfn) };
         Self {
             // SAFETY: A tracked entry has a reference, which it gives up.
-            folio: ManuallyDrop::new(unsafe { FolioRef::from_page(page) }),
+            folio: ManuallyDrop::new(unsafe { FolioRef::from_pfn(pfn) }),
             // INVARIANT: An entry became tracked by `into_entry`.
             entry,
         }
@@ -551,10 +551,8 @@ impl LentFolio<'_> {
     ///
     /// A tracked entry names `pfn`, and remains as it is during `'a`.
     pub(crate) unsafe fn of_entry(pfn: usize) -> Self {
-        // SAFETY: The reference of the entry keeps the memmap.
-        let page = unsafe { Page::from_pfn(pfn) };
         // SAFETY: The reference of the entry, which is never dropped here.
-        let folio = unsafe { FolioRef::from_page(page) };
+        let folio = unsafe { FolioRef::from_pfn(pfn) };
         Self(ManuallyDrop::new(folio), PhantomData)
     }
 }
@@ -564,5 +562,20 @@ impl Deref for LentFolio<'_> {
 
     fn deref(&self) -> &FolioRef {
         &self.0
+    }
+}
+
+/// Whether pins keep the folio at `pfn` busy on behalf of the zapped `entry` that names it.
+///
+/// Any context.
+pub(crate) fn is_busy(pfn: usize, entry: EntryId) -> bool {
+    let Some(pgmap) = PgmapRef::dying_or_live(pfn) else {
+        return false;
+    };
+    match Folio::of(&pgmap).look() {
+        State::Idle => false,
+        State::Draining => true,
+        // Idle and requested by another file since, or that file tracks it now.
+        State::Active(folio) => folio.lock().is_owned_by(entry),
     }
 }

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     ffi::{
         bindings,
+        safe,
         trace, //
     },
     pgmap::{
@@ -111,9 +112,8 @@ pub(super) struct ModuleRef(());
 impl ModuleRef {
     /// `None` if the module is being unloaded. Any context.
     fn get() -> Option<Self> {
-        // SAFETY: Our code runs, so that the module has not gone.
         // INVARIANT: The reference was just taken.
-        unsafe { bindings::rust_fsdax_module_get() }.then(|| Self(()))
+        safe::rust_fsdax_module_get().then(|| Self(()))
     }
 
     /// Leaves the reference to a folio with no association, see [`Self::of_folio`].

@@ -6,7 +6,6 @@
 
 use core::ptr::NonNull;
 
-use super::association::EntryId;
 use crate::{
     ffi::{
         bindings,
@@ -160,6 +159,18 @@ impl FolioRef {
         Self(NonNull::from(Folio::at(page)))
     }
 
+    /// Takes over the reference to the folio that starts at a pfn.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::from_page`].
+    pub(crate) unsafe fn from_pfn(pfn: usize) -> Self {
+        // SAFETY: The reference that the caller gives up keeps the memmap.
+        let page = unsafe { Page::from_pfn(pfn) };
+        // SAFETY: The caller gives it up.
+        unsafe { Self::from_page(page) }
+    }
+
     /// Takes back what [`Self::into_raw`] gave.
     ///
     /// # Safety
@@ -242,20 +253,5 @@ impl Drop for FolioRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant there is a reference to put.
         unsafe { bindings::rust_fsdax_folio_put(self.raw()) }
-    }
-}
-
-/// Whether pins keep the folio at `pfn` busy on behalf of the zapped `entry` that names it.
-///
-/// Any context.
-pub(crate) fn is_busy(pfn: usize, entry: EntryId) -> bool {
-    let Some(pgmap) = PgmapRef::dying_or_live(pfn) else {
-        return false;
-    };
-    match Folio::of(&pgmap).look() {
-        State::Idle => false,
-        State::Draining => true,
-        // Idle and requested by another file since, or that file tracks it now.
-        State::Active(folio) => folio.lock().is_owned_by(entry),
     }
 }

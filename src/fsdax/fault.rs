@@ -98,6 +98,43 @@ enum Served {
     Retry,
 }
 
+/// What is done when the filesystem was asked.
+enum Then {
+    /// Nothing.
+    Return,
+    /// Waiting for the pins of the block that is to be replaced.
+    WaitForPins,
+    /// Having the page at this pfn given back by the file that has it.
+    MakeWay(usize),
+}
+
+impl Outcome {
+    /// Takes in how an iomap served the fault. Returns whether it did.
+    fn take(&mut self, served: Served, can_sync: bool, then: &mut Then) -> bool {
+        match served {
+            Served::Done(ret) => self.ret = ret,
+            Served::NeedsSync(_) if warn_on_once!(!can_sync) => self.ret = vm_fault::SIGBUS,
+            Served::NeedsSync(pfn) => {
+                self.pfn = Some(pfn);
+                self.ret = vm_fault::NEEDDSYNC;
+            }
+            Served::Retry => {
+                self.ret = vm_fault::NOPAGE;
+                return false;
+            }
+            Served::Pinned => {
+                *then = Then::WaitForPins;
+                return false;
+            }
+            Served::InTheWay(pfn) => {
+                *then = Then::MakeWay(pfn);
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// Why the fault does not get the folio for an entry.
 enum Refused {
     /// There is none to be had: this is the result of a PTE fault.
@@ -170,30 +207,14 @@ fn fault_locked(
         Order::Pte => 0,
         Order::Pmd => vm_fault::FALLBACK,
     });
-    let (mut pinned, mut in_the_way) = (false, None);
+    let mut then = Then::Return;
 
-    // An extent that is not done ends the iteration.
     while let Some(extent) = iomaps.next() {
-        outcome.ret = match serve(vmf, order, &extent, &mut locked) {
-            Served::Done(ret) => ret,
-            Served::NeedsSync(_) if warn_on_once!(!can_sync) => vm_fault::SIGBUS,
-            Served::NeedsSync(pfn) => {
-                outcome.pfn = Some(pfn);
-                vm_fault::NEEDDSYNC
-            }
-            Served::Pinned => {
-                pinned = true;
-                continue;
-            }
-            Served::InTheWay(pfn) => {
-                in_the_way = Some(pfn);
-                continue;
-            }
-            Served::Retry => {
-                outcome.ret = vm_fault::NOPAGE;
-                continue;
-            }
-        };
+        let served = serve(vmf, order, &extent, &mut locked);
+        if !outcome.take(served, can_sync, &mut then) {
+            // An extent that is not done ends the iteration.
+            continue;
+        }
         if order == Order::Pte && outcome.ret != vm_fault::SIGBUS && extent.is_new() {
             vmf.count_major();
             outcome.ret |= vm_fault::MAJOR;
@@ -206,22 +227,24 @@ fn fault_locked(
     if order == Order::Pte {
         outcome.error = Some(error);
     }
-    if pinned {
-        set_replaced(&locked);
-        outcome.ret = wait_to_replace(locked);
-        return outcome;
-    }
-    if let Some(pfn) = in_the_way {
-        // Whoever holds the entry of the other file may need ours.
-        drop(locked);
-        outcome.ret = have_way_made(vmf, pfn);
-        return outcome;
-    }
-    if vmf.cow().is_some() {
-        locked.unlock();
-    }
-    if outcome.ret == 0 && error != 0 {
-        outcome.ret = vm_fault::from_errno(Error::from_errno(error));
+    match then {
+        Then::Return => {
+            if vmf.cow().is_some() {
+                locked.unlock();
+            }
+            if outcome.ret == 0 && error != 0 {
+                outcome.ret = vm_fault::from_errno(Error::from_errno(error));
+            }
+        }
+        Then::WaitForPins => {
+            set_replaced(&locked);
+            outcome.ret = wait_to_replace(locked);
+        }
+        Then::MakeWay(pfn) => {
+            // Whoever holds the entry of the other file may need ours.
+            drop(locked);
+            outcome.ret = have_way_made(vmf, pfn);
+        }
     }
     outcome
 }

@@ -196,17 +196,6 @@ impl<'a> Mapping<'a> {
         unsafe { (*self.as_raw()).gfp_mask & !bindings::__GFP_HIGHMEM }
     }
 
-    /// Counts pages of entries that came, or went.
-    ///
-    /// # Safety
-    ///
-    /// The i_pages lock is held.
-    pub(super) unsafe fn count_pages(self, pages: isize) {
-        let count = project!(mut self.as_raw(), .nrpages);
-        // SAFETY: By the type invariant the mapping is valid, and the caller holds the lock of this.
-        unsafe { *count = (*count).wrapping_add_signed(pages) };
-    }
-
     /// Removes all page table entries that map `range`, private copies excluded. May sleep.
     pub(crate) fn unmap(self, range: Range) {
         #[cfg(RUST_FSDAX_KUNIT)]

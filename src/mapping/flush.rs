@@ -20,6 +20,7 @@ use super::{
 use crate::{
     ffi::{
         bindings,
+        safe,
         trace,
         PAGE_SHIFT, //
     },
@@ -74,9 +75,9 @@ impl LockedEntry<'_> {
         unsafe {
             bindings::rust_fsdax_entry_mkclean(mapping.as_raw(), self.index(), entry.pfn(), pages)
         };
-        // SAFETY: Computes an address; the entry or `_kept` keep the pgmap of the pfn.
-        let address = unsafe { bindings::rust_fsdax_pfn_to_virt(entry.pfn()) };
-        // SAFETY: The kernel has the memory mapped as long as its pgmap exists.
+        let address = safe::rust_fsdax_pfn_to_virt(entry.pfn());
+        // SAFETY: The kernel has the memory mapped as long as its pgmap exists, which the entry or
+        // `_kept` keep.
         unsafe { flusher.flush(address, pages << PAGE_SHIFT) };
         trace::writeback(|| self.event());
         // SAFETY: By the invariant of `Mapping` the host is valid.

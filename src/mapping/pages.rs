@@ -16,6 +16,7 @@
 use kernel::{
     ffi::c_void,
     prelude::*,
+    ptr::project,
     types::NotThreadSafe, //
 };
 
@@ -125,18 +126,16 @@ impl<'m> Pages<'m> {
             xa_offset: slot.offset,
             ..Default::default()
         };
-        // SAFETY: By the invariant of `Mapping` the xarray is valid. Unlocked in `release`.
-        unsafe { bindings::rust_fsdax_xa_lock_irq(xas.xa) };
-        #[cfg(RUST_FSDAX_KUNIT)]
-        crate::kunit::probe::hold();
-        // INVARIANT: Just taken.
-        Self {
+        let mut pages = Self {
             xas,
             mapping,
             turn: None,
             unlocked: None,
             _not_send: NotThreadSafe,
-        }
+        };
+        // INVARIANT: Taken before anybody gets it.
+        pages.take_again();
+        pages
     }
 
     /// The file.
@@ -250,21 +249,16 @@ impl<'m> Pages<'m> {
         // SAFETY: By the type invariant the lock is held.
         unsafe { bindings::xas_store(&mut self.xas, Self::raw(entry)) };
         self.error()?;
-        // SAFETY: By the type invariant the lock is held.
-        unsafe { self.mapping.count_pages(entry.order().pages() as isize) };
+        self.count(entry.order().pages() as isize);
         Ok(())
     }
 
     /// Allocates what a failed [`Self::insert`] needs, with the i_pages lock dropped meanwhile: the
     /// position is to be looked up again. Returns whether there is memory. May sleep.
     pub(super) fn allocate(&mut self) -> bool {
-        let gfp = self.mapping.gfp();
-        // SAFETY: The lock is taken again below.
-        unsafe { self.release() };
-        // SAFETY: By the type invariant the position is valid, and the lock is not held.
-        let allocated = unsafe { bindings::xas_nomem(&mut self.xas, gfp) };
-        self.take_again();
-        allocated
+        let (xas, gfp) = (&raw mut self.xas, self.mapping.gfp());
+        // SAFETY: By the type invariant the position is valid, and the lock is not held meanwhile.
+        self.unlocked(|| unsafe { bindings::xas_nomem(xas, gfp) })
     }
 
     fn error(&self) -> Result {
@@ -281,8 +275,15 @@ impl<'m> Pages<'m> {
         // SAFETY: By the type invariant the lock is held. No memory is needed to remove.
         let was = unsafe { bindings::xas_store(&mut self.xas, core::ptr::null_mut()) };
         warn_on_once!(was != Self::raw(entry));
-        // SAFETY: By the type invariant the lock is held.
-        unsafe { self.mapping.count_pages(-(entry.order().pages() as isize)) };
+        self.count(-(entry.order().pages() as isize));
+    }
+
+    /// Counts pages of entries that came, or went.
+    fn count(&mut self, pages: isize) {
+        let count = project!(mut self.mapping.as_raw(), .nrpages);
+        // SAFETY: By the invariant of `Mapping` it is valid, and by that of `self` the lock held that
+        // protects this.
+        unsafe { *count = (*count).wrapping_add_signed(pages) };
     }
 
     /// The marks of the entry at the position.
@@ -354,7 +355,8 @@ impl<'m> Pages<'m> {
         }
     }
 
-    /// Takes the i_pages lock after [`Self::release`].
+    /// Takes the i_pages lock, first or after [`Self::release`].
+    #[inline(always)]
     fn take_again(&mut self) {
         // SAFETY: By the invariant of `Mapping` the xarray is valid.
         unsafe { bindings::rust_fsdax_xa_lock_irq(self.xas.xa) };
@@ -364,12 +366,8 @@ impl<'m> Pages<'m> {
 
     /// Lets irqs and other tasks in; goes on at page offset `next`. Process context, may sleep.
     pub(super) fn breathe(&mut self, next: usize) {
-        self.restart();
         self.xas.xa_index = next;
-        // SAFETY: The lock is taken again below.
-        unsafe { self.release() };
-        sched::cond_resched();
-        self.take_again();
+        self.unlocked(sched::cond_resched);
     }
 
     /// Drops the i_pages lock while `f` runs. The position is looked up again afterwards.

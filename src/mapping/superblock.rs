@@ -12,10 +12,8 @@
 use core::ptr::NonNull;
 
 use kernel::{
-    container_of,
     error::to_result,
     prelude::*,
-    ptr::project,
     str::CStr,
     sync::{
         atomic::{
@@ -295,26 +293,16 @@ impl FileWalk {
     /// References the next inode that is a DAX file with entries, or any one after a batch of
     /// others: to keep the place while the list is not locked. Returns also which it is.
     fn hold_next(&self) -> Option<(NonNull<bindings::inode>, bool)> {
-        let inodes = Inodes::lock(self);
-        let mut at = self.at.map(|(inode, _)| inode);
-        let mut passed = 0;
-
-        loop {
-            // SAFETY: By the invariant of `FileWalk` the first one is in the list, and those that
-            // follow were just found there.
-            let inode = unsafe { inodes.next(at) }?;
-            at = Some(inode);
-            passed += 1;
-            // SAFETY: Just found in the list.
-            let is_file = unsafe { inodes.is_file(inode) };
-            if !is_file && passed < BATCH {
-                continue;
-            }
-            // SAFETY: An inode in the list is valid, and `igrab` refuses one that goes away.
-            if !unsafe { bindings::igrab(inode.as_ptr()) }.is_null() {
-                return Some((inode, is_file));
-            }
-        }
+        let at = self
+            .at
+            .map_or(core::ptr::null_mut(), |(inode, _)| inode.as_ptr());
+        let mut is_file = false;
+        // SAFETY: By the type invariant the superblock is active and `s_umount` held, and the inode
+        // is referenced and in its list.
+        let next = unsafe {
+            bindings::rust_fsdax_next_inode(self.sb.raw(), at, BATCH as u32, &mut is_file)
+        };
+        NonNull::new(next).map(|inode| (inode, is_file))
     }
 
     fn put(&mut self) {
@@ -331,71 +319,5 @@ impl Drop for FileWalk {
         self.put();
         // SAFETY: By the type invariant it is held.
         unsafe { bindings::rust_fsdax_unlock_umount(self.sb.raw()) }
-    }
-}
-
-/// The list of inodes of a superblock, locked.
-///
-/// # Invariants
-///
-/// The lock of the list is held: an inode leaves the list before it goes away.
-struct Inodes<'w>(&'w FileWalk);
-
-impl<'w> Inodes<'w> {
-    fn lock(walk: &'w FileWalk) -> Self {
-        // SAFETY: By the invariant of `FileWalk` the superblock stays. Unlocked in `drop`.
-        unsafe { bindings::rust_fsdax_lock_inodes(walk.sb.raw()) };
-        #[cfg(RUST_FSDAX_KUNIT)]
-        crate::kunit::probe::hold_inodes();
-        // INVARIANT: Just taken.
-        Self(walk)
-    }
-
-    /// The inode behind `inode`, or the first one.
-    ///
-    /// # Safety
-    ///
-    /// `inode` is in the list.
-    unsafe fn next(
-        &self,
-        inode: Option<NonNull<bindings::inode>>,
-    ) -> Option<NonNull<bindings::inode>> {
-        #[cfg(RUST_FSDAX_KUNIT)]
-        crate::kunit::probe::visit_inode();
-        let head = project!(mut self.0.sb.raw(), .s_inodes);
-        let next = match inode {
-            // SAFETY: By the type invariant the list is locked.
-            None => unsafe { (*head).next },
-            // SAFETY: By the type invariant the list is locked, and the caller promises that
-            // `inode` is in it.
-            Some(inode) => unsafe { (*inode.as_ptr()).i_sb_list.next },
-        };
-        if next == head {
-            return None;
-        }
-        // SAFETY: All elements of the list but its head are in an inode.
-        NonNull::new(unsafe { container_of!(next, bindings::inode, i_sb_list) })
-    }
-
-    /// Whether `inode` is a DAX file with entries.
-    ///
-    /// # Safety
-    ///
-    /// It is in the list.
-    unsafe fn is_file(&self, inode: NonNull<bindings::inode>) -> bool {
-        // SAFETY: By the type invariant it does not go away.
-        if unsafe { (*inode.as_ptr()).i_flags } & bindings::S_DAX == 0 {
-            return false;
-        }
-        // SAFETY: By the type invariant it does not go away; a DAX inode is the host of its mapping.
-        let mapping = unsafe { Mapping::of_inode(inode.as_ptr()) };
-        !mapping.is_empty()
-    }
-}
-
-impl Drop for Inodes<'_> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant it is locked.
-        unsafe { bindings::rust_fsdax_unlock_inodes(self.0.sb.raw()) }
     }
 }

@@ -23,6 +23,10 @@ use crate::{
             self,
             Point, //
         },
+        safe::{
+            self,
+            pfn_to_page, //
+        },
         vm_fault::{
             self,
             VmFault, //
@@ -71,9 +75,14 @@ impl<'a> Fault<'a> {
         Self(vmf, PhantomData)
     }
 
+    /// What the fault is about, which is constant.
+    fn about(self) -> bindings::vm_fault__bindgen_ty_1 {
+        // SAFETY: By the type invariant the fault is valid.
+        unsafe { (*self.0).__bindgen_anon_1 }
+    }
+
     fn vma(self) -> *mut bindings::vm_area_struct {
-        // SAFETY: By the type invariant the fault is valid; this is constant.
-        unsafe { (*self.0).__bindgen_anon_1.vma }
+        self.about().vma
     }
 
     fn file(self) -> *mut bindings::file {
@@ -91,13 +100,7 @@ impl<'a> Fault<'a> {
 
     /// The page offset in the file.
     pub(crate) fn index(self) -> usize {
-        // SAFETY: By the type invariant the fault is valid; this is constant.
-        unsafe { (*self.0).__bindgen_anon_1.pgoff }
-    }
-
-    fn address(self) -> usize {
-        // SAFETY: By the type invariant the fault is valid; this is constant.
-        unsafe { (*self.0).__bindgen_anon_1.address }
+        self.about().pgoff
     }
 
     /// The entry that the fault is about, of an order.
@@ -127,10 +130,15 @@ impl<'a> Fault<'a> {
         self.wants_write() && !self.has_cow_page()
     }
 
+    fn vm_flags(self) -> usize {
+        let flags = project!(self.vma(), .__bindgen_anon_2.vm_flags);
+        // SAFETY: By the type invariant the vma is valid; its flags stay while it is locked.
+        unsafe { *flags }
+    }
+
     /// Whether the mapping was made with `MAP_SYNC`.
     pub(crate) fn is_sync(self) -> bool {
-        // SAFETY: By the type invariant the vma is valid.
-        unsafe { bindings::rust_fsdax_vma_sync(self.vma()) }
+        self.vm_flags() & bindings::RUST_FSDAX_VM_SYNC != 0
     }
 
     /// Whether somebody mapped a huge page here.
@@ -212,8 +220,7 @@ impl<'a> Fault<'a> {
     /// The page at `pfn`, or the folio of `order`, stays during the call.
     #[inline(always)]
     unsafe fn insert(self, pfn: usize, order: Order, write: bool) -> VmFault {
-        // SAFETY: The caller keeps the page, and hence the memmap.
-        let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
+        let page = pfn_to_page(pfn);
         match order {
             // SAFETY: By the type invariant the fault is valid, and the caller keeps the page.
             Order::Pte => unsafe { bindings::vmf_insert_page_mkwrite(self.0, page, write) },
@@ -225,8 +232,7 @@ impl<'a> Fault<'a> {
     /// The page of this order for holes. `None` if there is no memory for one.
     pub(crate) fn zero_page(self, order: Order) -> Option<ZeroPage> {
         let pfn = match order {
-            // SAFETY: Computes a pfn from an address, which is that of the fault.
-            Order::Pte => unsafe { bindings::rust_fsdax_zero_pfn(self.address()) },
+            Order::Pte => safe::rust_fsdax_zero_pfn(self.about().address),
             Order::Pmd => {
                 let folio = match inject::fails(Point::HugeZero) {
                     true => core::ptr::null_mut(),
@@ -248,11 +254,7 @@ impl<'a> Fault<'a> {
     fn trace_huge_hole(self, zero: Option<ZeroPage>) {
         let host = self.mapping().host();
         let (folio, value) = match zero {
-            // SAFETY: By the invariant of `ZeroPage` the page stays.
-            Some(zero) => unsafe {
-                let folio = bindings::rust_fsdax_pfn_to_page(zero.0.pfn());
-                (folio.cast(), zero.0.value())
-            },
+            Some(zero) => (pfn_to_page(zero.0.pfn()).cast(), zero.0.value()),
             None => (core::ptr::null_mut(), 0),
         };
         // SAFETY: By the type invariant fault and inode are valid.
@@ -292,18 +294,16 @@ impl<'a> Fault<'a> {
     /// Follows `dax_fault_check_fallback()`.
     pub(crate) fn pmd_does_not_fit(self, last_page: usize) -> bool {
         let pmd_size = Order::Pmd.pages() << PAGE_SHIFT;
-        let start = self.address() & !(pmd_size - 1);
+        let start = self.about().address & !(pmd_size - 1);
         let in_pmd = |page: usize| page & (Order::Pmd.pages() - 1);
         let bounds = project!(self.vma(), .__bindgen_anon_1.__bindgen_anon_1);
         // SAFETY: By the type invariant the vma is valid; its bounds stay while it is locked.
-        let vm_start = unsafe { (*bounds).vm_start };
-        // SAFETY: By the type invariant the vma is valid; its bounds stay while it is locked.
-        let vm_end = unsafe { (*bounds).vm_end };
-        // SAFETY: By the type invariant the vma is valid.
-        let private = !unsafe { bindings::rust_fsdax_vma_shared(self.vma()) };
+        let bounds = unsafe { bounds.read() };
+        let (vm_start, vm_end) = (bounds.vm_start, bounds.vm_end);
+        let private = self.vm_flags() & bindings::RUST_FSDAX_VM_SHARED == 0;
 
         // The page table and the file must agree on what a PMD is,
-        in_pmd(self.index()) != in_pmd(self.address() >> PAGE_SHIFT)
+        in_pmd(self.index()) != in_pmd(self.about().address >> PAGE_SHIFT)
             // a private copy is one page,
             || (self.wants_write() && private)
             // and a PMD must end neither outside of the vma nor of the file.

@@ -25,6 +25,7 @@ use crate::ffi::{
         self,
         Point, //
     },
+    safe,
     PAGE_SHIFT, //
 };
 
@@ -108,9 +109,8 @@ pub(crate) struct DeviceReadGuard(c_int);
 impl DeviceReadGuard {
     /// Takes the lock. May sleep.
     pub(crate) fn new() -> Self {
-        // SAFETY: The lock is one of SRCU, which may be taken where a task may sleep.
         // INVARIANT: Just locked; unlocked in `drop`.
-        Self(unsafe { bindings::dax_read_lock() })
+        Self(safe::dax_read_lock())
     }
 }
 

@@ -20,9 +20,12 @@ use kernel::{
     }, //
 };
 
-use crate::ffi::bindings::{
-    self,
-    page_field, //
+use crate::ffi::{
+    bindings::{
+        self,
+        page_field, //
+    },
+    safe::pfn_to_page, //
 };
 
 /// A page whose memmap stays during `'p`.
@@ -53,10 +56,8 @@ impl<'p> Page<'p> {
     ///
     /// `pfn` is one of device memory with a memmap that stays during `'p`.
     pub(crate) unsafe fn from_pfn(pfn: usize) -> Self {
-        // SAFETY: Computes an address, in the memmap that the caller promises.
-        let page = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
-        // SAFETY: The page of a pfn as the caller promises.
-        unsafe { Self::from_raw(page) }
+        // SAFETY: The caller promises that the pfn has a memmap, and that it stays.
+        unsafe { Self::from_raw(pfn_to_page(pfn)) }
     }
 
     /// The page `n` pages behind this one.

@@ -18,7 +18,8 @@ use crate::ffi::{
     inject::{
         self,
         Point, //
-    }, //
+    },
+    safe, //
 };
 
 /// One reference to the pgmap of a folio.
@@ -74,9 +75,7 @@ impl PgmapRef {
     ///
     /// Any context. Follows `get_dev_pagemap()`.
     pub(crate) fn live(pfn: usize, order: Order) -> Result<Self> {
-        // SAFETY: Looks a number up, whatever it is.
-        let pgmap = unsafe { bindings::get_dev_pagemap(pfn) };
-        let pgmap = NonNull::new(pgmap).ok_or(ENXIO)?;
+        let pgmap = NonNull::new(safe::get_dev_pagemap(pfn)).ok_or(ENXIO)?;
         // INVARIANT: `get_dev_pagemap` took a reference to the pgmap with this pfn.
         let mut found = Self {
             pgmap,
@@ -118,10 +117,8 @@ impl PgmapRef {
     /// Also succeeds while the pgmap is dying. `None` means that no reference to it is left, so
     /// that no folio in it is active. Any context.
     pub(crate) fn dying_or_live(pfn: usize) -> Option<Self> {
-        // SAFETY: Looks a number up, whatever it is.
-        let pgmap = unsafe { bindings::rust_fsdax_tryget_dev_pagemap(pfn) };
         // INVARIANT: `tryget_dev_pagemap` took a reference if it found a pgmap with this pfn.
-        NonNull::new(pgmap).map(|pgmap| Self {
+        NonNull::new(safe::rust_fsdax_tryget_dev_pagemap(pfn)).map(|pgmap| Self {
             pgmap,
             pfn,
             order: Order::Pte,

@@ -25,6 +25,10 @@ use crate::{
             vm_fault_t, //
         },
         compat,
+        safe::{
+            self,
+            pfn_to_page, //
+        },
         PAGE_SHIFT, //
     },
     folio::{
@@ -73,8 +77,7 @@ fn byte_range(start: bindings::loff_t, end: bindings::loff_t) -> Option<Range> {
 ///
 /// `sb` is being mounted, and stays until [`unbind`] is called with it.
 unsafe extern "C" fn bind(sb: *mut bindings::super_block) -> bool {
-    // SAFETY: Reads a word of the module, the parameter `bind`.
-    if !unsafe { bindings::rust_fsdax_bind_param() } {
+    if !safe::rust_fsdax_bind_param() {
         return false;
     }
     // SAFETY: The caller promises that `unbind` is called before the superblock goes away.
@@ -88,17 +91,53 @@ unsafe extern "C" fn unbind(sb: *mut bindings::super_block) {
     mapping::unbind(sb)
 }
 
-/// # Safety
-///
-/// `mapping` is that of an inode that stays during the call, as all inodes here do.
-unsafe extern "C" fn unmap_holes(
-    mapping: *mut bindings::address_space,
-    first: c_ulong,
-    last: c_ulong,
-) {
-    // SAFETY: The caller keeps the inode.
-    let mapping = unsafe { Mapping::from_raw(mapping) };
-    fsdax::unmap_holes(mapping, Range { first, last });
+/// Methods that take a mapping, as a borrow, and numbers.
+macro_rules! methods_of_mapping {
+    ($(fn $name:ident($mapping:ident, $($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)*) => {$(
+        /// # Safety
+        ///
+        /// The mapping is that of an inode that stays during the call.
+        unsafe extern "C" fn $name(
+            mapping: *mut bindings::address_space,
+            $($arg: $ty),*
+        ) $(-> $ret)? {
+            // SAFETY: The caller keeps the inode.
+            let $mapping = unsafe { Mapping::from_raw(mapping) };
+            $body
+        }
+    )*};
+}
+
+methods_of_mapping! {
+    fn unmap_holes(mapping, first: c_ulong, last: c_ulong) {
+        fsdax::unmap_holes(mapping, Range { first, last });
+    }
+
+    fn layout_busy_page_range(mapping, start: bindings::loff_t, end: bindings::loff_t) -> *mut bindings::page {
+        match byte_range(start, end).and_then(|range| fsdax::busy_pfn(mapping, range)) {
+            // The caller's lock keeps the block, and hence its pgmap.
+            Some(pfn) => pfn_to_page(pfn),
+            None => core::ptr::null_mut(),
+        }
+    }
+
+    fn delete_mapping_range(mapping, start: bindings::loff_t, end: bindings::loff_t) {
+        if let Some(range) = byte_range(start, end) {
+            fsdax::delete_range(mapping, range);
+        }
+    }
+
+    fn delete_mapping_entry(mapping, index: c_ulong) -> c_int {
+        c_int::from(fsdax::delete_entry(mapping, index))
+    }
+
+    fn invalidate_mapping_entry_sync(mapping, index: c_ulong) -> c_int {
+        c_int::from(fsdax::invalidate_entry(mapping, index, Data::Keep) == Removed::Yes)
+    }
+
+    fn clear_dirty_range(mapping, first: c_ulong, last: c_ulong) {
+        fsdax::clear_dirty_range(mapping, Range { first, last });
+    }
 }
 
 /// # Safety
@@ -233,75 +272,6 @@ pub(super) fn evict(mapping: Mapping<'_>) {
 
 /// # Safety
 ///
-/// `mapping` is that of an inode that stays during the call.
-unsafe extern "C" fn layout_busy_page_range(
-    mapping: *mut bindings::address_space,
-    start: bindings::loff_t,
-    end: bindings::loff_t,
-) -> *mut bindings::page {
-    // SAFETY: The caller keeps the inode.
-    let mapping = unsafe { Mapping::from_raw(mapping) };
-    match byte_range(start, end).and_then(|range| fsdax::busy_pfn(mapping, range)) {
-        // SAFETY: Computes an address; the caller's lock keeps the block, and hence its pgmap.
-        Some(pfn) => unsafe { bindings::rust_fsdax_pfn_to_page(pfn) },
-        None => core::ptr::null_mut(),
-    }
-}
-
-/// # Safety
-///
-/// `mapping` is that of an inode that stays during the call.
-unsafe extern "C" fn delete_mapping_range(
-    mapping: *mut bindings::address_space,
-    start: bindings::loff_t,
-    end: bindings::loff_t,
-) {
-    // SAFETY: The caller keeps the inode.
-    let mapping = unsafe { Mapping::from_raw(mapping) };
-    if let Some(range) = byte_range(start, end) {
-        fsdax::delete_range(mapping, range);
-    }
-}
-
-/// # Safety
-///
-/// `mapping` is that of an inode that stays during the call.
-unsafe extern "C" fn delete_mapping_entry(
-    mapping: *mut bindings::address_space,
-    index: c_ulong,
-) -> c_int {
-    // SAFETY: The caller keeps the inode.
-    let mapping = unsafe { Mapping::from_raw(mapping) };
-    c_int::from(fsdax::delete_entry(mapping, index))
-}
-
-/// # Safety
-///
-/// `mapping` is that of an inode that stays during the call.
-unsafe extern "C" fn invalidate_mapping_entry_sync(
-    mapping: *mut bindings::address_space,
-    index: c_ulong,
-) -> c_int {
-    // SAFETY: The caller keeps the inode.
-    let mapping = unsafe { Mapping::from_raw(mapping) };
-    c_int::from(fsdax::invalidate_entry(mapping, index, Data::Keep) == Removed::Yes)
-}
-
-/// # Safety
-///
-/// `mapping` is that of an inode that stays during the call.
-unsafe extern "C" fn clear_dirty_range(
-    mapping: *mut bindings::address_space,
-    first: c_ulong,
-    last: c_ulong,
-) {
-    // SAFETY: The caller keeps the inode.
-    let mapping = unsafe { Mapping::from_raw(mapping) };
-    fsdax::clear_dirty_range(mapping, Range { first, last });
-}
-
-/// # Safety
-///
 /// `folio` is one of device memory, and its memmap stays during the call.
 unsafe extern "C" fn lock_folio(folio: *mut bindings::folio) -> bindings::dax_entry_t {
     // SAFETY: The caller keeps the memmap of the folio.
@@ -348,10 +318,8 @@ unsafe extern "C" fn lock_mapping_entry(
         return c_ulong::MAX;
     };
     let pfn = entry.locked.entry().pfn() + (index - entry.locked.index());
-    // SAFETY: Computes an address; the folio keeps the memmap until it is unlocked.
-    let poisoned = unsafe { bindings::rust_fsdax_pfn_to_page(pfn) };
-    // SAFETY: The caller promises that it may be written.
-    unsafe { *page = poisoned };
+    // SAFETY: The caller promises that it may be written. The folio stays until it is unlocked.
+    unsafe { *page = pfn_to_page(pfn) };
     // C code keeps both until `unlock_mapping_entry`.
     if let Some(folio) = entry.folio {
         folio.into_raw();
@@ -375,10 +343,8 @@ unsafe extern "C" fn unlock_mapping_entry(
         return;
     };
     let folio = (locked.entry().kind() == Kind::Zapped).then(|| {
-        // SAFETY: The reference that `lock_mapping_entry` took keeps the memmap.
-        let page = unsafe { Page::from_pfn(locked.entry().pfn()) };
         // SAFETY: `lock_mapping_entry` left it; a locked entry does not change.
-        unsafe { FolioRef::from_page(page) }
+        unsafe { FolioRef::from_pfn(locked.entry().pfn()) }
     });
     drop(LockedMappingEntry { folio, locked });
 }
@@ -456,6 +422,5 @@ impl Drop for Provider {
 
 /// Whether the kernel has what the module needs: the patch series.
 pub(crate) fn kernel_has_series() -> bool {
-    // SAFETY: Compares the addresses of weak symbols, and calls none.
-    unsafe { bindings::rust_fsdax_kernel_has_series() }
+    safe::rust_fsdax_kernel_has_series()
 }

@@ -149,7 +149,7 @@ mod tests {
         CALLED_WITH.store(inode as usize, Relaxed);
         let folio = PINNED.xchg(0, Relaxed) as *mut bindings::folio;
         if !folio.is_null() {
-            // SAFETY: By the requirement of this function.
+            // SAFETY: Whoever pinned it left the reference here.
             unsafe { bindings::rust_fsdax_folio_put(folio) }
         }
     }
@@ -186,9 +186,9 @@ mod tests {
         // SAFETY: The file is ours.
         unsafe { (*file.inode()).i_flags &= !bindings::S_DAX };
         let broken = break_bytes(&file, 0, i64::MAX, None);
-        // SAFETY: As above.
+        // SAFETY: The file is ours.
         unsafe { fsdax_break_final(file.inode()) };
-        // SAFETY: As above.
+        // SAFETY: The file is ours.
         unsafe { (*file.inode()).i_flags |= bindings::S_DAX };
         check_eq!(broken, Ok(()));
         check_eq!(file.kind(0), Some(Kind::Tracked));

@@ -18,7 +18,7 @@ struct HardirqJob<F> {
 ///
 /// `work` is the first field of a [`HardirqJob`] that nobody else uses.
 unsafe extern "C" fn run_hardirq<F: FnOnce() + Send>(work: *mut bindings::irq_work) {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that it is in such a job, which is nobody else's.
     let job = unsafe { &mut *work.cast::<HardirqJob<F>>() };
     if let Some(f) = job.f.take() {
         f();
@@ -40,7 +40,7 @@ pub(super) fn in_hardirq<F: FnOnce() + Send>(f: F) -> Result {
     let work = (&raw mut job).cast::<bindings::irq_work>();
     // SAFETY: `job` stays until the work is done.
     let queued = unsafe { bindings::irq_work_queue(work) };
-    // SAFETY: As above; this waits for it.
+    // SAFETY: `job` stays until the work is done, which this waits for.
     unsafe { bindings::irq_work_sync(work) };
     // SAFETY: The work is done, so that `job` is ours again.
     let ran = unsafe { (*work.cast::<HardirqJob<F>>()).f.is_none() };
@@ -61,7 +61,7 @@ struct SoftirqJob<F> {
 ///
 /// `head` is the first field of a [`SoftirqJob`] that nobody else uses.
 unsafe extern "C" fn run_softirq<F: FnOnce() + Send>(head: *mut bindings::callback_head) {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that it is in such a job, which is nobody else's.
     let job = unsafe { &mut *head.cast::<SoftirqJob<F>>() };
     if let Some(f) = job.f.take() {
         f();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a layout break costs (R8), and for how long it keeps others out (R10).
+//!
+//! Rules: R8, R10.
 
 use kernel::prelude::*;
 

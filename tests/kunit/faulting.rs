@@ -76,7 +76,7 @@ unsafe extern "C" fn direct_access(
     kaddr: *mut *mut c_void,
     pfn: *mut c_ulong,
 ) -> c_long {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that it is the private data of the device.
     let pgmap = unsafe { &*bindings::dax_get_private(dax).cast::<TestPgmap>() };
     if pgoff == BAD {
         return -(bindings::EHWPOISON as c_long);
@@ -84,7 +84,7 @@ unsafe extern "C" fn direct_access(
     let found = pgmap.pfn(pgoff);
     // SAFETY: The arguments of `dax_direct_access()`, which may not be null here.
     unsafe { *pfn = found };
-    // SAFETY: As above; the memory is mapped by the kernel.
+    // SAFETY: The caller promises a place for the address of memory that the kernel has mapped.
     unsafe { *kaddr = bindings::rust_fsdax_pfn_to_virt(found) };
     (pgmap.pages() - pgoff) as c_long
 }
@@ -112,7 +112,7 @@ impl Drop for Device {
     fn drop(&mut self) {
         // SAFETY: Allocated in `new`, and used by nobody any more.
         unsafe { bindings::kill_dax(self.dax) };
-        // SAFETY: As above.
+        // SAFETY: Allocated in `new`, and used by nobody any more.
         unsafe { bindings::put_dax(self.dax) };
     }
 }
@@ -140,7 +140,7 @@ pub(super) struct Faulted {
 
 // SAFETY: The device may be used by any thread; the rest is constant or atomic.
 unsafe impl Send for Faulted {}
-// SAFETY: As above.
+// SAFETY: The device may be used by any thread; the rest is constant or atomic.
 unsafe impl Sync for Faulted {}
 
 struct Iomap(bindings::iomap_ops);
@@ -165,7 +165,7 @@ unsafe extern "C" fn iomap_begin(
     iomap: *mut bindings::iomap,
     srcmap: *mut bindings::iomap,
 ) -> c_int {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that it is the private data of the inode.
     let faulted = unsafe { &*(*inode).i_private.cast::<Faulted>() };
     let extent = &faulted.extent;
 
@@ -187,10 +187,10 @@ unsafe extern "C" fn iomap_begin(
         // SAFETY: All other fields may be 0.
         ..unsafe { core::mem::zeroed() }
     };
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that it may be written.
     unsafe { iomap.write(at(extent.block)) };
     if let Some(source) = extent.source {
-        // SAFETY: By the requirement of this function.
+        // SAFETY: The caller promises that it may be written.
         unsafe { srcmap.write(at(source)) };
     }
     0

@@ -92,7 +92,7 @@ impl Slots {
     fn take(count: usize) -> Result<Self> {
         // SAFETY: Reads a module parameter.
         let base = unsafe { bindings::rust_fsdax_kunit_base() };
-        // SAFETY: As above.
+        // SAFETY: Reads a module parameter.
         let size = unsafe { bindings::rust_fsdax_kunit_size() };
         if base == 0 || base % (SECTION_SLOTS * SLOT) != 0 || size < SECTION_SLOTS * SLOT {
             pr_err!("# give 128 MiB of reserved memory, so aligned, with the parameters kunit_base and kunit_size\n");
@@ -153,7 +153,7 @@ struct Memory {
 
 // SAFETY: All accesses to the pgmap are by C functions that may be called by any thread.
 unsafe impl Send for Memory {}
-// SAFETY: As above.
+// SAFETY: All accesses to the pgmap are by C functions that may be called by any thread.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -328,16 +328,16 @@ impl TestPgmap {
         let refs = project!(self.raw(), .ref_);
         // SAFETY: The pgmap is mapped and live, so that the count is one for each CPU.
         let counts = unsafe { (*refs).percpu_count_ptr } & !3;
-        // SAFETY: As above; the rest of the count is allocated.
+        // SAFETY: The pgmap is mapped and live, so that the rest of the count is allocated.
         let data = unsafe { (*refs).data };
-        // SAFETY: As above.
+        // SAFETY: The pgmap is mapped and live, so that the rest of the count is allocated.
         let mut sum = unsafe { project!(data, .count.counter).read_volatile() } as usize;
         for cpu in 0..kernel::cpu::nr_cpu_ids() as usize {
             // The offsets of CPUs that cannot be are those of none.
             // SAFETY: The array is constant and has an element for each CPU.
             let offset = unsafe { bindings::__per_cpu_offset[cpu] };
             let count = counts.wrapping_add(offset) as *const usize;
-            // SAFETY: As above; the count of this CPU.
+            // SAFETY: The pgmap is mapped and live, so that this CPU has its count there.
             sum = sum.wrapping_add(unsafe { count.read_volatile() });
         }
         // One for "mapped", and one for each page.
@@ -427,7 +427,7 @@ pub(super) struct FakeSuper(NonNull<bindings::super_block>);
 
 // SAFETY: What changes is protected by the lock of its list, or atomic.
 unsafe impl Send for FakeSuper {}
-// SAFETY: As above.
+// SAFETY: What changes is protected by the lock of its list, or atomic.
 unsafe impl Sync for FakeSuper {}
 
 impl FakeSuper {
@@ -437,7 +437,7 @@ impl FakeSuper {
 
         // SAFETY: The superblock is ours, and does not move any more.
         unsafe { init_lock(&raw mut sb.s_inode_list_lock, static_lock_class!()) };
-        // SAFETY: As above.
+        // SAFETY: The superblock is ours, and does not move any more.
         unsafe {
             bindings::__init_rwsem(
                 &raw mut sb.s_umount,
@@ -445,7 +445,7 @@ impl FakeSuper {
                 static_lock_class!().as_ptr(),
             )
         };
-        // SAFETY: As above.
+        // SAFETY: The superblock is ours, and does not move any more.
         unsafe { init_list(&raw mut sb.s_inodes) };
         sb.s_active.counter = 1;
         sb.s_flags = SB_ACTIVE;
@@ -549,7 +549,7 @@ impl Drop for Mounted {
 ///
 /// `lock` is valid, and nobody uses it yet.
 unsafe fn init_lock(lock: *mut bindings::spinlock_t, class: Pin<&'static LockClassKey>) {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that nobody uses it yet.
     unsafe { bindings::__spin_lock_init(lock, c"rust_fsdax_kunit".as_char_ptr(), class.as_ptr()) }
 }
 
@@ -557,7 +557,7 @@ unsafe fn init_lock(lock: *mut bindings::spinlock_t, class: Pin<&'static LockCla
 ///
 /// `list` is valid, and nobody uses it yet.
 unsafe fn init_list(list: *mut bindings::list_head) {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that nobody uses it yet.
     unsafe {
         list.write(bindings::list_head {
             next: list,
@@ -578,7 +578,7 @@ pub(super) struct FakeFile {
 
 // SAFETY: All accesses are by functions that lock the mapping.
 unsafe impl Send for FakeFile {}
-// SAFETY: As above.
+// SAFETY: All accesses are by functions that lock the mapping.
 unsafe impl Sync for FakeFile {}
 
 static NEXT_INO: Atomic<u32> = Atomic::new(1);
@@ -597,7 +597,7 @@ impl FakeFile {
 
         // SAFETY: The inode is ours, and does not move any more.
         unsafe { bindings::inode_init_once(raw) };
-        // SAFETY: As above.
+        // SAFETY: The inode is ours, and does not move any more.
         unsafe { init_lock(&raw mut inode.i_lock, static_lock_class!()) };
         inode.i_sb = sb.raw();
         inode.i_mapping = &raw mut inode.i_data;
@@ -638,7 +638,7 @@ impl FakeFile {
         };
         // SAFETY: The file is ours.
         unsafe { project!(mut self.inode(), .i_state.__state).write_volatile(state) };
-        // SAFETY: As above.
+        // SAFETY: The file is ours.
         unsafe { project!(mut self.inode(), .i_count.counter).write_volatile(count) };
     }
 
@@ -769,15 +769,15 @@ impl Drop for FakeFile {
         }
         let (sb, inode) = (self.sb.raw(), self.inode());
         // SAFETY: The superblock is valid as long as its files are.
-        unsafe { bindings::rust_fsdax_lock_inodes(sb) };
+        unsafe { bindings::rust_fsdax_list_lock(sb) };
         // SAFETY: `on` added the inode to the list, which is locked.
         let list = unsafe { (*inode).i_sb_list };
-        // SAFETY: As above.
+        // SAFETY: `on` added the inode to the list, which is locked.
         unsafe { (*list.prev).next = list.next };
-        // SAFETY: As above.
+        // SAFETY: `on` added the inode to the list, which is locked.
         unsafe { (*list.next).prev = list.prev };
         // SAFETY: Locked above.
-        unsafe { bindings::rust_fsdax_unlock_inodes(sb) };
+        unsafe { bindings::rust_fsdax_list_unlock(sb) };
         // SAFETY: It comes from a box, is in no list, and has no entries.
         drop(unsafe { KBox::from_raw(inode) });
     }

@@ -310,7 +310,7 @@ mod tests {
         unsafe { count.write_volatile(1) };
         let small = pgmap.request(5, 0).err();
         let large = pgmap.request(0, Order::PMD_ORDER).err();
-        // SAFETY: As above.
+        // SAFETY: The memmap stays, and the page is free.
         unsafe { count.write_volatile(0) };
         check_eq!((small, large), (Some(EBUSY), Some(EBUSY)));
         check_eq!(pgmap.active(), 0);

@@ -66,25 +66,10 @@ pub(super) fn take_unmaps() -> usize {
     UNMAPS.xchg(0, Relaxed)
 }
 
-static INODES_IN_THIS_HOLD: Atomic<usize> = Atomic::new(0);
-static LONGEST_HOLD_OF_INODES: Atomic<usize> = Atomic::new(0);
-
-/// An inode was looked at. Called by `superblock.rs` with the list of inodes locked.
-pub(crate) fn visit_inode() {
-    let now = INODES_IN_THIS_HOLD.fetch_add(1, Relaxed) + 1;
-    if now > LONGEST_HOLD_OF_INODES.load(Relaxed) {
-        LONGEST_HOLD_OF_INODES.store(now, Relaxed);
-    }
-}
-
-/// A list of inodes was locked. Called by `superblock.rs` with the lock held.
-pub(crate) fn hold_inodes() {
-    INODES_IN_THIS_HOLD.store(0, Relaxed);
-}
-
 /// The most inodes that were looked at in one hold of the lock of a list since the last call.
 pub(super) fn longest_hold_of_inodes() -> usize {
-    LONGEST_HOLD_OF_INODES.xchg(0, Relaxed)
+    // SAFETY: Swaps a word of the module.
+    unsafe { bindings::rust_fsdax_take_inodes_passed() as usize }
 }
 
 static LOOKS: Atomic<usize> = Atomic::new(0);
@@ -176,7 +161,7 @@ fn tracepoints() -> [*mut bindings::tracepoint; EVENTS] {
 /// `counter` points to an element of `HITS`.
 unsafe fn count(counter: *mut c_void) {
     let counter = counter.cast::<Atomic<usize>>();
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that it points to an element, which is static.
     unsafe { &*counter }.fetch_add(1, Relaxed);
 }
 
@@ -184,7 +169,7 @@ unsafe fn count(counter: *mut c_void) {
 ///
 /// As [`count`].
 unsafe extern "C" fn folio_hit(counter: *mut c_void, _: c_ulong, _: c_uint, _: c_int) {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: It is registered with an element of `HITS`.
     unsafe { count(counter) };
 }
 
@@ -199,7 +184,7 @@ unsafe extern "C" fn entry_hit(
     _: c_ulong,
     _: c_uint,
 ) {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: It is registered with an element of `HITS`.
     unsafe { count(counter) };
 }
 

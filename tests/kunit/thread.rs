@@ -87,7 +87,7 @@ struct Shared<T> {
 
 // SAFETY: The thread alone writes `result`, before it sets `done`; it is read afterwards.
 unsafe impl<T: Send> Send for Shared<T> {}
-// SAFETY: As above.
+// SAFETY: The thread alone writes `result`, before it sets `done`; it is read afterwards.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 struct Job<T, F> {
@@ -240,7 +240,7 @@ impl<T: Send + 'static> Drop for Thread<T> {
 unsafe extern "C" fn main<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
     data: *mut c_void,
 ) -> c_int {
-    // SAFETY: By the requirement of this function.
+    // SAFETY: The caller promises that it is such a job, given up by whoever started the thread.
     let job = unsafe { KBox::from_raw(data.cast::<Job<T, F>>()) };
     let job = KBox::into_inner(job);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 
-/* src/pgmap.rs and src/folio.rs: references, requests, the free path, associations. */
+/* src/pgmap and src/folio: references, requests, the free path, associations. */
 
 /*
  * PgmapRef::live(): get_dev_pagemap(), percpu_ref_tryget_live(). Two steps inside RCU: the count

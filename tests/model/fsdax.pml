@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 
-/* src/mapping.rs and src/fsdax.rs: entry locks, insert, zap, revive, break, revoke. */
+/* src/mapping and src/fsdax: entry locks, insert, zap, revive, break, revoke. */
 
 /* Pages::wait_unlocked(): the waiter queues under the i_pages lock, and is woken under it. */
 inline wait_unlocked(s)

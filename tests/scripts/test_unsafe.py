@@ -164,6 +164,33 @@ class Rules(unittest.TestCase):
         self.assertRegex(audited("// SAFETY: R9.\nunsafe {}\n").problems[0], "here.rs:3: .* no rule R9")
 
 
+class Facts(unittest.TestCase):
+    def test_a_text_without_a_fact_is_refused(self) -> None:
+        for text in ("As above.", "As above; it stays.", "Any context.", "By the requirement of this function.",
+                     "By the requirements of this function, all of them."):
+            with self.subTest(text):
+                self.assertEqual(audited(f"// SAFETY: {text}\nunsafe {{}}\n").problems,
+                                 ['src/here.rs:3: The comment "SAFETY:" names no fact.'])
+        for text in ("By the type invariant it stays.", "The caller keeps it, as above."):
+            with self.subTest(text):
+                self.assertEqual(audited(f"// SAFETY: {text}\nunsafe {{}}\n").problems, [])
+
+    def test_a_promise_is_not_who_calls(self) -> None:
+        for text in ("Called through the table.", "Called once, before the rest.", "Only called by C."):
+            with self.subTest(text):
+                self.assertRegex(audited(f"/// # Safety\n///\n/// {text}\nunsafe fn f() {{}}\n").problems[0],
+                                 "who calls")
+        self.assertEqual(audited("/// # Safety\n///\n/// `p` is valid.\nunsafe fn f() {}\n").problems, [])
+
+    def test_what_is_done_has_no_unsafe_code(self) -> None:
+        for path in ("src/fsdax.rs", "src/fsdax/fault.rs", "src/mapping/entry.rs", "src/pgmap/order.rs"):
+            with self.subTest(path):
+                text = f"{RULES}use crate::ffi::bindings;\n// SAFETY: x\nunsafe {{}}\n"
+                self.assertEqual(unsafe.audit_text(path, text, ["R1", "R3"]).problems,
+                                 [f"{path}:2: This file may not name bindings.",
+                                  f"{path}:4: This file may not name unsafe."])
+
+
 class Trend(unittest.TestCase):
     def file(self, path: str, lines: int) -> unsafe.File:
         return unsafe.File(path, 20, lines)
