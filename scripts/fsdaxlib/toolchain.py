@@ -74,7 +74,7 @@ def _host_needs() -> None:
 
 def _make(partial: Path) -> None:
     cache.need_space(_ROOT_MIB + _UNPACKING_MIB, "The toolchain root")
-    archive, unfinished, root = (partial / name for name in ("root.tar", "root.partial", "root"))
+    packed, unfinished, root = (partial / name for name in ("root.tar", "root.partial", "root"))
     if not (partial / "archive-complete").exists():
         # A user namespace cannot look into a private home; /tmp may be memory.
         temporary = partial / "tmp" if os.geteuid() == 0 else Path("/var/tmp")
@@ -86,24 +86,24 @@ def _make(partial: Path) -> None:
                     "--aptopt=APT::Install-Recommends \"false\"",
                     f"--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\"; "
                     f"printf %s '{_PREFERENCES}' >\"$1/etc/apt/preferences.d/rust_fsdax\"",
-                    SUITE, str(archive), f"deb {archive.MIRROR} {SUITE} main",
+                    SUITE, str(packed), f"deb {archive.MIRROR} {SUITE} main",
                     f"deb {archive.MIRROR} {SUITE}-backports main"],
                    LOGS / "toolchain.log", "fetch and install the toolchain (about 1.5 min)",
                    explain=_explain)
         (partial / "archive-complete").touch()
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    run_logged(["tar", "-xf", str(archive), "-C", str(unfinished), "--no-same-owner",
+    run_logged(["tar", "-xf", str(packed), "-C", str(unfinished), "--no-same-owner",
                 "--exclude=./dev/*"], LOGS / "toolchain-unpack.log", "unpack the toolchain")
     unfinished.rename(root)
     shutil.rmtree(partial / "tmp", ignore_errors=True)
-    for leftover in (archive, partial / "archive-complete"):
+    for leftover in (packed, partial / "archive-complete"):
         leftover.unlink()
 
 
 def _explain(log: str) -> str | None:
     """What mmdebstrap's log means in one sentence, for the failures that users can mend."""
     if "Unable to locate package" in log:
-        package = log.split("Unable to locate package", 1)[1].split()[0]
+        package = log.split("Unable to locate package", 1)[1].split(maxsplit=1)[0]
         return f"The Debian archive has no package {package}: take a newer rust_fsdax."
     return archive.explain(log)
