@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "defects.h"
 #include "lib.h"
 
 #define RW	(PROT_READ | PROT_WRITE)

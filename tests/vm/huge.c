@@ -1,27 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pages of 2 MiB: which faults map them, what takes them apart, who waits for
- * one of their pages, what is written back. A case makes sure first that it
- * has 2 MiB pages at all.
+ * Pages of 2 MiB: which faults map them, what takes their mappings apart. A case makes sure first
+ * that it has 2 MiB pages at all.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/falloc.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib.h"
+#include "huge.h"
+
+#define PUNCH	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
 #define RW	(PROT_READ | PROT_WRITE)
 #define PUNCH	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
-static void expect_huge(const char *p, size_t pages, const char *what)
+void expect_huge(const char *p, size_t pages, const char *what)
 {
 	size_t n = huge_pages(p, pages);
 
@@ -41,9 +38,8 @@ static void stamp_all(char *p, size_t pages, uint64_t stamp)
 		fill_page(p + i * PAGE, stamp + i);
 }
 
-/* Pages [@from, @to) of a file, seen through a mapping and by read(2). */
-static void expect_stamps(const char *p, int fd, size_t from, size_t to, uint64_t stamp,
-			  const char *what)
+void expect_stamps(const char *p, int fd, size_t from, size_t to, uint64_t stamp,
+		   const char *what)
 {
 	for (size_t i = from; i < to; i++) {
 		if (p)
@@ -52,8 +48,7 @@ static void expect_stamps(const char *p, int fd, size_t from, size_t to, uint64_
 	}
 }
 
-/* Every page stored through 2 MiB pages, page i stamped @stamp + i. */
-static char *stamped(const struct env *e, int *fd, size_t huge, uint64_t stamp)
+char *stamped(const struct env *e, int *fd, size_t huge, uint64_t stamp)
 {
 	char *p;
 
@@ -62,11 +57,6 @@ static char *stamped(const struct env *e, int *fd, size_t huge, uint64_t stamp)
 	stamp_all(p, huge * HUGE, stamp);
 	expect_huge(p, huge * HUGE, "new file");
 	return p;
-}
-
-static char *map_small(int fd, size_t pages, int prot)
-{
-	return map_file(fd, pages, prot);
 }
 
 static void all_faults_are_huge(const struct env *e)
@@ -261,7 +251,7 @@ static void falls_back_where_it_must(const struct env *e)
 static void small_entries_stay_small(const struct env *e)
 {
 	int fd = create_huge(e, "f", 2);
-	char *s = map_small(fd, 2 * HUGE, RW), *p = map_file_huge(fd, 2 * HUGE, RW);
+	char *s = map_file(fd, 2 * HUGE, RW), *p = map_file_huge(fd, 2 * HUGE, RW);
 
 	fill_page(s + 5 * PAGE, 1);
 	fill_page(p + 6 * PAGE, 2);
@@ -280,7 +270,7 @@ static void small_entries_stay_small(const struct env *e)
 static void small_mapping_of_a_huge_page(const struct env *e)
 {
 	int fd;
-	char *p = stamped(e, &fd, 2, 100), *s = map_small(fd, 2 * HUGE, RW);
+	char *p = stamped(e, &fd, 2, 100), *s = map_file(fd, 2 * HUGE, RW);
 	struct pin pin;
 	char buf[PAGE];
 
@@ -315,7 +305,7 @@ static void fsync_protects(const struct env *e)
 {
 	int fd;
 	char *p = stamped(e, &fd, 2, 100), *q = map_file_huge(fd, 2 * HUGE, RW);
-	char *s = map_small(fd, 2 * HUGE, RW);
+	char *s = map_file(fd, 2 * HUGE, RW);
 	long n;
 
 	q[PAGE] = 1;
@@ -503,7 +493,7 @@ static void sizes_alternate(const struct env *e)
 		must(munmap(p, 2 * HUGE * PAGE));
 		must(do_op(OP_PUNCH, fd, 0, 2 * HUGE));
 		must(do_op(OP_ALLOCATE, fd, 0, 2 * HUGE));
-		s = map_small(fd, 2 * HUGE, RW);
+		s = map_file(fd, 2 * HUGE, RW);
 		for (size_t i = 0; i < 2 * HUGE; i++) {
 			check(!s[i * PAGE], "page %zu shows old data", i);
 			fill_page(s + i * PAGE, 7000 + i);
@@ -545,7 +535,7 @@ static void racing_faults(const struct env *e)
 
 		pthread_barrier_init(&go, NULL, 4);
 		for (size_t t = 0; t < 4; t++) {
-			p = t % 2 && round % 2 ? map_small(fd, 2 * HUGE, RW) :
+			p = t % 2 && round % 2 ? map_file(fd, 2 * HUGE, RW) :
 						 map_file_huge(fd, 2 * HUGE, RW);
 			s[t] = (struct storer) { p, t, 4, 100 * round, &go };
 			check(!pthread_create(&thread[t], NULL, store_pages, &s[t]), "no thread");
@@ -560,271 +550,6 @@ static void racing_faults(const struct env *e)
 		must(ftruncate(fd, 0));
 		close(fd);
 	}
-}
-
-/* Stores what is there. */
-static void dirty(volatile char *byte)
-{
-	*byte = *byte;
-}
-
-/* What an operation inside a dirty 2 MiB page must leave to fsync, or do itself. */
-static void part_keeps_the_rest(const struct env *e, enum op kind, size_t first, size_t count,
-				size_t least, size_t most)
-{
-	int fd;
-	char *p = stamped(e, &fd, 3, 100);
-	long n;
-
-	must(fsync(fd));
-	for (size_t i = 0; i < 3 * HUGE; i++)
-		dirty(p + i * PAGE + 8);
-	flush_count_start();
-	must(do_op(kind, fd, first, count));
-	must(fsync(fd));
-	n = flush_count_stop();
-	check(n >= (long)least && n <= (long)most,
-	      "%s in a dirty page of 2 MiB: %ld pages written back, not %zu", op_name[kind], n,
-	      least);
-	switch (kind) {
-	case OP_COLLAPSE:
-		expect_stamps(p, fd, 0, first, 100, "before the range");
-		expect_stamps(p, fd, first, 3 * HUGE - count, 100 + count, "moved");
-		break;
-	case OP_INSERT:
-		expect_stamps(p, fd, 0, first, 100, "before the range");
-		for (size_t i = first + count; i < 3 * HUGE; i++)
-			check_page(p + i * PAGE, 100 + i - count, "moved");
-		break;
-	case OP_TRUNCATE:
-		expect_stamps(p, fd, 0, first, 100, "below the end");
-		check(try_load(p + first * PAGE, NULL) == SIGBUS, "no SIGBUS past the end");
-		break;
-	default:
-		expect_stamps(p, fd, 0, first, 100, "before the range");
-		for (size_t i = first; i < first + count; i++)
-			check_page(p + i * PAGE, 0, "in the range");
-		expect_stamps(p, fd, first + count, 3 * HUGE, 100, "behind the range");
-	}
-	must(munmap(p, 3 * HUGE * PAGE));
-	close(fd);
-}
-
-static void punch_inside(const struct env *e)
-{
-	part_keeps_the_rest(e, OP_PUNCH, HUGE + 100, 1, 3 * HUGE - 1, 3 * HUGE);
-}
-
-static void zero_across(const struct env *e)
-{
-	part_keeps_the_rest(e, OP_ZERO, HUGE - 5, 10, 3 * HUGE - 10, 3 * HUGE);
-}
-
-static void truncate_inside(const struct env *e)
-{
-	part_keeps_the_rest(e, OP_TRUNCATE, HUGE + 200, 0, HUGE + 200, 2 * HUGE);
-}
-
-static void collapse_inside(const struct env *e)
-{
-	part_keeps_the_rest(e, OP_COLLAPSE, HUGE + 100, 8, 3 * HUGE - 8, 3 * HUGE);
-}
-
-static void insert_inside(const struct env *e)
-{
-	part_keeps_the_rest(e, OP_INSERT, HUGE + 100, 8, 3 * HUGE, 3 * HUGE);
-}
-
-static void clean_is_not_written(const struct env *e)
-{
-	int fd;
-	char *p = stamped(e, &fd, 2, 100);
-	long n;
-
-	must(fsync(fd));
-	flush_count_start();
-	must(do_op(OP_PUNCH, fd, 100, 3));
-	must(fsync(fd));
-	n = flush_count_stop();
-	check(n == 0, "%ld pages of a clean file written back", n);
-	check_page(p + 101 * PAGE, 0, "punched");
-	check_page(p + 103 * PAGE, 203, "not punched");
-}
-
-static void neighbours_stay_mapped(const struct env *e)
-{
-	int fd;
-	char *p = stamped(e, &fd, 4, 100);
-
-	must(do_op(OP_PUNCH, fd, HUGE + 7, 1));
-	expect_huge(p, HUGE, "before");
-	expect_huge(p + 2 * HUGE * PAGE, 2 * HUGE, "behind");
-	must(ftruncate(fd, 8 * HUGE * PAGE));
-	must(do_op(OP_ALLOCATE, fd, 4 * HUGE, HUGE));
-	expect_huge(p, HUGE, "after growth");
-	expect_huge(p + 2 * HUGE * PAGE, 2 * HUGE, "after growth");
-	must(do_op(OP_PUNCH, fd, 2 * HUGE, HUGE));
-	expect_huge(p + 3 * HUGE * PAGE, HUGE, "behind 2 MiB that were punched");
-	check_page(p + 2 * HUGE * PAGE, 0, "punched");
-}
-
-static void waits_for_pin(const struct env *e, enum op kind, size_t first, size_t count)
-{
-	struct job job = { .op = kind, .first = first, .pages = count };
-	char *p = stamped(e, &job.fd, 2, 100), buf[PAGE];
-	struct pin pin;
-
-	/* Another 4 KiB of the same 2 MiB page, outside of the range. */
-	pin_pages(&pin, p + (HUGE + 5) * PAGE, 1);
-	job_start(&job);
-	check(job_sleeps(&job), "%s did not wait for a pin in the same 2 MiB page", op_name[kind]);
-	job_signal(&job);
-	job_join(&job);
-	check(job.rc < 0 && job.err == EINTR, "%s after a signal: %s", op_name[kind],
-	      job.rc ? strerror(job.err) : "success");
-	expect_stamps(p, job.fd, 0, 2 * HUGE, 100, "after the signal");
-	job_start(&job);
-	check(job_sleeps(&job), "%s did not find the page busy again", op_name[kind]);
-	unpin_page(&pin, buf);
-	check_page(buf, 100 + HUGE + 5, "page in the pipe");
-	job_succeeds(&job);
-	expect_stamps(p, job.fd, 0, first, 100, "before the range");
-	if (kind == OP_PUNCH)
-		expect_stamps(p, job.fd, first + count, 2 * HUGE, 100, "behind the range");
-	must(munmap(p, 2 * HUGE * PAGE));
-	close(job.fd);
-}
-
-static void ops_wait_for_the_whole_page(const struct env *e)
-{
-	waits_for_pin(e, OP_PUNCH, HUGE + 100, 1);
-	waits_for_pin(e, OP_ZERO, HUGE + 100, 1);
-	waits_for_pin(e, OP_TRUNCATE, HUGE + 100, 0);
-	waits_for_pin(e, OP_COLLAPSE, HUGE + 100, 8);
-	waits_for_pin(e, OP_INSERT, HUGE + 100, 8);
-}
-
-static void block_is_not_reused(const struct env *e)
-{
-	struct job job = { .op = OP_TRUNCATE, .first = 0 };
-	char *p = stamped(e, &job.fd, 2, 100), buf[PAGE];
-	struct pin pin;
-	int fill;
-
-	pin_pages(&pin, p + (HUGE - 2) * PAGE, 4);
-	job_start(&job);
-	check(job_sleeps(&job), "truncate did not wait");
-	fill = fill_free_space(e, "fill", 0x5555);
-	for (size_t i = 0; i < 4; i++) {
-		unpin_page(&pin, buf);
-		check_page(buf, 100 + HUGE - 2 + i, "page in the pipe after the disk was filled");
-	}
-	job_succeeds(&job);
-	check_all_pages(fill, 0x5555, "file that filled the disk");
-}
-
-static void pins_elsewhere_block_nobody(const struct env *e)
-{
-	int fd;
-	char *p = stamped(e, &fd, 3, 100);
-	struct pin before, behind;
-
-	pin_pages(&before, p + (HUGE - 1) * PAGE, 1);
-	pin_pages(&behind, p + 2 * HUGE * PAGE, 1);
-	must(do_op(OP_PUNCH, fd, HUGE, HUGE));
-	check_page(p + HUGE * PAGE, 0, "punched");
-	unpin_all(&behind);
-	must(ftruncate(fd, HUGE * PAGE));
-	unpin_all(&before);
-	expect_stamps(p, fd, 0, HUGE, 100, "not touched");
-}
-
-/* I/O that pins one page of 512 may have to fault another to get on. */
-static void fault_revives(const struct env *e)
-{
-	struct job job = { .op = OP_PUNCH, .first = 8, .pages = 8 };
-	char *p = stamped(e, &job.fd, 1, 100), buf[PAGE];
-	struct pin pin, more;
-
-	pin_pages(&pin, p, 1);
-	job_start(&job);
-	check(job_sleeps(&job), "punch did not wait");
-	fill_page(p, 1);
-	for (size_t i = 1; i < HUGE; i++)
-		check_page(p + i * PAGE, 100 + i, "during the wait");
-	fill_page(p + 20 * PAGE, 2);
-	pin_pages(&more, p + 30 * PAGE, 1);
-	unpin_page(&pin, buf);
-	check_page(buf, 1, "the pin and the mapping are not one page");
-	check(job_sleeps(&job), "punch ended with a later pin there");
-	unpin_all(&more);
-	job_succeeds(&job);
-	for (size_t i = 0; i < HUGE; i++) {
-		uint64_t want = i == 0 ? 1 : i == 20 ? 2 : i >= 8 && i < 16 ? 0 : 100 + i;
-
-		check_page(p + i * PAGE, want, "after the punch");
-		check_file_page(job.fd, i, want, "after the punch");
-	}
-}
-
-static void stores_during_the_wait(const struct env *e)
-{
-	struct job job = { .op = OP_PUNCH, .first = 8, .pages = 8 };
-	char *p = stamped(e, &job.fd, 1, 100);
-	struct pin pin;
-	long n;
-
-	must(fsync(job.fd));
-	pin_pages(&pin, p, 1);
-	job_start(&job);
-	check(job_sleeps(&job), "punch did not wait");
-	flush_count_start();
-	p[100 * PAGE] = 1;
-	unpin_all(&pin);
-	job_succeeds(&job);
-	must(fsync(job.fd));
-	n = flush_count_stop();
-	/* More if the break comes in between before the store gets done. */
-	check(n >= (long)HUGE - 8, "%ld pages written back, not %zu", n, HUGE - 8);
-}
-
-static void direct_read_into(const struct env *e)
-{
-	struct job job = { .op = OP_PUNCH, .first = 300, .pages = 4 };
-	char *p = stamped(e, &job.fd, 1, 100);
-	struct slow_read r;
-
-	slow_read_start(&r, p + 100 * PAGE, 8, 700);
-	job_start(&job);
-	check(job_sleeps(&job), "punch did not wait for the I/O");
-	slow_read_end(&r);
-	job_succeeds(&job);
-	for (size_t i = 0; i < HUGE; i++) {
-		uint64_t want = i >= 100 && i < 108 ? 600 + i : i >= 300 && i < 304 ? 0 : 100 + i;
-
-		check_page(p + i * PAGE, want, "mapping");
-		check_file_page(job.fd, i, want, "read(2)");
-	}
-}
-
-static void eviction_waits(const struct env *e)
-{
-	struct job job = { .op = OP_UNLINK, .path = in_dir(e, "f") };
-	char buf[PAGE], *p;
-	struct pin pin;
-	int fd, fill;
-
-	p = stamped(e, &fd, 1, 100);
-	pin_pages(&pin, p + 300 * PAGE, 1);
-	must(munmap(p, HUGE * PAGE));
-	close(fd);
-	job_start(&job);
-	check(job_sleeps(&job), "unlink did not wait");
-	fill = fill_free_space(e, "fill", 0x5555);
-	unpin_page(&pin, buf);
-	check_page(buf, 400, "page in the pipe");
-	job_succeeds(&job);
-	check_all_pages(fill, 0x5555, "file that filled the disk");
 }
 
 static const struct test tests[] = {
@@ -848,25 +573,6 @@ static const struct test tests[] = {
 	{ "R2 parts of a 2 MiB mapping come and go", parts_come_and_go, EVERYWHERE },
 	{ "R2 2 MiB mappings come and go", whole_mappings_come_and_go, EVERYWHERE },
 	{ "R9 fsync write-protects 2 MiB pages", fsync_protects, EVERYWHERE },
-	{ "R9 punch inside a dirty 2 MiB page loses no dirty state", punch_inside, BOUND_ONLY },
-	{ "R9 zero range across 2 MiB pages loses no dirty state", zero_across, BOUND_ONLY },
-	{ "R9 truncate inside a dirty 2 MiB page loses no dirty state",
-	  truncate_inside, BOUND_ONLY },
-	{ "R9 collapse inside a dirty 2 MiB page loses no dirty state",
-	  collapse_inside, BOUND_ONLY },
-	{ "R9 insert inside a dirty 2 MiB page loses no dirty state", insert_inside, BOUND_ONLY },
-	{ "R9 stores to a 2 MiB page during a wait are written back",
-	  stores_during_the_wait, BOUND_ONLY },
-	{ "R9 a clean 2 MiB page is not written back", clean_is_not_written, EVERYWHERE },
-	{ "R8 2 MiB pages beside the range stay mapped", neighbours_stay_mapped, BOUND_ONLY },
-	{ "R8 pins in other 2 MiB pages keep nobody waiting",
-	  pins_elsewhere_block_nobody, BOUND_ONLY },
-	{ "R6 every operation waits for a pin anywhere in the 2 MiB page",
-	  ops_wait_for_the_whole_page, EVERYWHERE },
-	{ "R6 no block of a pinned 2 MiB page is reused", block_is_not_reused, EVERYWHERE },
-	{ "R6 direct I/O into a 2 MiB page is waited for", direct_read_into, EVERYWHERE },
-	{ "R7 a fault during the wait finds the same 2 MiB page", fault_revives, BOUND_ONLY },
-	{ "R12 eviction waits for a page of 2 MiB", eviction_waits, EVERYWHERE },
 	{ }
 };
 

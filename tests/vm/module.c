@@ -8,34 +8,31 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib.h"
+#include "module.h"
 
-#define RW	(PROT_READ | PROT_WRITE)
-#define N	((size_t)64)
 #define OTHER_DEV	"/dev/pmem0"
 #define OTHER_DIR	"/mnt/other"
 
-static void mount_new(const struct env *e, const char *dev, const char *dir)
+void mount_new(const struct env *e, const char *dev, const char *dir)
 {
 	check(make_fs(e->fs, dev), "cannot make %s on %s", e->fs, dev);
 	check(!mount_fs(e->fs, dev, dir, NULL), "cannot mount %s: %m", dev);
 }
 
-static void load(const struct env *e)
+void must_load(const struct env *e)
 {
 	check(e->ko, "no module given");
 	check(!module_load(e->ko), "cannot load the module: %m");
 }
 
-static void unload(void)
+void must_unload(void)
 {
 	check(!module_unload(), "cannot unload the module: %m");
 }
 
-static void store_pages(const struct env *e, uint64_t stamp)
+void store_pages(const struct env *e, uint64_t stamp)
 {
 	int fd = must(open(in_dir(e, "f"), O_RDWR | O_CREAT, 0644));
 	char *p;
@@ -48,7 +45,7 @@ static void store_pages(const struct env *e, uint64_t stamp)
 	close(fd);
 }
 
-static void expect_pages(const struct env *e, uint64_t stamp)
+void expect_pages(const struct env *e, uint64_t stamp)
 {
 	int fd = must(open(in_dir(e, "f"), O_RDONLY));
 	char *p = map_file(fd, N, PROT_READ);
@@ -59,6 +56,20 @@ static void expect_pages(const struct env *e, uint64_t stamp)
 	}
 	munmap(p, N * PAGE);
 	close(fd);
+}
+
+void refuses_to_load(const char *ko)
+{
+	int own = kmsg_open(), loader = kmsg_open();
+
+	check(module_load(ko) && errno == ENOENT, "the module did not refuse to load: %m");
+	check(!module_loaded(), "the module stays");
+	check(kmsg_has(own, MODULE_NAME ": this kernel lacks the", "patches/linux-", NULL),
+	      "the kernel log does not say what is missing");
+	check(!kmsg_has(loader, MODULE_NAME ": Unknown symbol", NULL),
+	      "the kernel log has a line of the loader for a symbol");
+	close(own);
+	close(loader);
 }
 
 static void absent_is_stock(const struct env *e)
@@ -73,7 +84,7 @@ static void absent_is_stock(const struct env *e)
 
 static void bind_decides(const struct env *e)
 {
-	load(e);
+	must_load(e);
 	module_bind(false);
 	mount_new(e, OTHER_DEV, OTHER_DIR);
 	module_bind(true);
@@ -88,17 +99,17 @@ static void bind_decides(const struct env *e)
 	check(!mount_is_bound(e->dir), "a new mount with bind=N is bound");
 	must(umount(e->dir));
 	must(umount(OTHER_DIR));
-	unload();
+	must_unload();
 }
 
 static void data_outlives_the_provider(const struct env *e)
 {
-	load(e);
+	must_load(e);
 	mount_new(e, e->dev, e->dir);
 	check(mount_is_bound(e->dir), "the mount is not bound");
 	store_pages(e, 100);
 	must(umount(e->dir));
-	unload();
+	must_unload();
 
 	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
 	check(!mount_is_bound(e->dir), "a mount is bound without a module");
@@ -106,12 +117,12 @@ static void data_outlives_the_provider(const struct env *e)
 	store_pages(e, 500);
 	must(umount(e->dir));
 
-	load(e);
+	must_load(e);
 	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
 	check(mount_is_bound(e->dir), "the mount is not bound");
 	expect_pages(e, 500);
 	must(umount(e->dir));
-	unload();
+	must_unload();
 }
 
 static void log_names_the_provider(const struct env *e)
@@ -119,7 +130,7 @@ static void log_names_the_provider(const struct env *e)
 	const char *disk = strrchr(e->dev, '/') + 1;
 	int kmsg = kmsg_open();
 
-	load(e);
+	must_load(e);
 	mount_new(e, e->dev, e->dir);
 	check(kmsg_wait(kmsg, 20, disk, "served by " MODULE_NAME, NULL),
 	      "the kernel log does not say that %s is served by the module", disk);
@@ -129,12 +140,12 @@ static void log_names_the_provider(const struct env *e)
 	check(kmsg_wait(kmsg, 20, disk, "served by the kernel", NULL),
 	      "the kernel log does not say that %s is served by the kernel", disk);
 	must(umount(e->dir));
-	unload();
+	must_unload();
 }
 
 static void mounts_hold_the_module(const struct env *e)
 {
-	load(e);
+	must_load(e);
 	module_bind(false);
 	mount_new(e, OTHER_DEV, OTHER_DIR);
 	module_bind(true);
@@ -146,7 +157,7 @@ static void mounts_hold_the_module(const struct env *e)
 	expect_pages(e, 100);
 	must(umount(e->dir));
 	/* A mount served by C does not hold it. */
-	unload();
+	must_unload();
 	check(!mount_is_bound(OTHER_DIR), "a mount is bound without a module");
 	must(umount(OTHER_DIR));
 }
@@ -157,7 +168,7 @@ static void pins_hold_the_module(const struct env *e)
 	struct pin pin;
 	char *p;
 
-	load(e);
+	must_load(e);
 	mount_new(e, e->dev, e->dir);
 	job.fd = create_file(e, "f", N, 100);
 	p = map_file(job.fd, N, RW);
@@ -170,7 +181,7 @@ static void pins_hold_the_module(const struct env *e)
 	munmap(p, N * PAGE);
 	close(job.fd);
 	must(umount(e->dir));
-	unload();
+	must_unload();
 }
 
 static int umount_lazily(void *dir)
@@ -191,7 +202,7 @@ static void pages_hold_the_module(const struct env *e)
 	struct pin pin;
 	int fd;
 
-	load(e);
+	must_load(e);
 	mount_new(e, e->dev, e->dir);
 	fd = create_file(e, "f", N, 100);
 	p = map_file(fd, N, RW);
@@ -209,72 +220,7 @@ static void pages_hold_the_module(const struct env *e)
 		check_page(buf, 100 + i, "page in the pipe");
 	}
 	job_succeeds(&job);
-	unload();
-}
-
-static long meminfo_kib(const char *key)
-{
-	char buf[8192], *at;
-
-	check(read_text("/proc/meminfo", buf, sizeof(buf)), "no meminfo");
-	at = strstr(buf, key);
-	check(at, "no %s in meminfo", key);
-	return atol(at + strlen(key));
-}
-
-/* A page per load would be 400 KiB. */
-static void loading_leaks_nothing(const struct env *e)
-{
-	const char *const key[] = { "\nVmallocUsed:", "\nPercpu:", "\nSUnreclaim:" };
-	long before[ARRAY_SIZE(key)];
-
-	for (int i = 0; i < 120; i++) {
-		if (i == 20)
-			for (size_t k = 0; k < ARRAY_SIZE(key); k++)
-				before[k] = meminfo_kib(key[k]);
-		load(e);
-		unload();
-	}
-	for (size_t k = 0; k < ARRAY_SIZE(key); k++) {
-		long grown;
-
-		/* The memory of modules is freed after a grace period, in batches. */
-		for (int patience = 200; patience; patience--) {
-			grown = meminfo_kib(key[k]) - before[k];
-			if (grown < 300)
-				break;
-			usleep(100000);
-		}
-		printf("# %s %+ld KiB in 100 loads\n", key[k] + 1, grown);
-		check(grown < 300, "%s grew by %ld KiB", key[k] + 1, grown);
-	}
-	mount_new(e, e->dev, e->dir);
-	store_pages(e, 100);
-	expect_pages(e, 100);
-	must(umount(e->dir));
-}
-
-static void refuses_to_load(const char *ko)
-{
-	int own = kmsg_open(), loader = kmsg_open();
-
-	check(module_load(ko) && errno == ENOENT, "the module did not refuse to load: %m");
-	check(!module_loaded(), "the module stays");
-	check(kmsg_has(own, MODULE_NAME ": this kernel lacks the", "patches/linux-", NULL),
-	      "the kernel log does not say what is missing");
-	check(!kmsg_has(loader, MODULE_NAME ": Unknown symbol", NULL),
-	      "the kernel log has a line of the loader for a symbol");
-	close(own);
-	close(loader);
-}
-
-static void stock_refuses(const struct env *e)
-{
-	refuses_to_load(e->ko);
-	mount_new(e, e->dev, e->dir);
-	store_pages(e, 100);
-	expect_pages(e, 100);
-	must(umount(e->dir));
+	must_unload();
 }
 
 /* What the loader finds of the series on a kernel without it: nothing under these names. */
@@ -303,18 +249,4 @@ static const struct test tests[] = {
 	{ }
 };
 
-/* Needs a kernel without the series. */
-static const struct test stock_tests[] = {
-	{ "R16 a stock kernel refuses the module with one line", stock_refuses, BOUND_ONLY },
-	{ }
-};
-
-/* Needs a kernel whose allocators do not keep what was freed, as KASAN does. */
-static const struct test leak_tests[] = {
-	{ "R15 a hundred loads and unloads leak nothing", loading_leaks_nothing, BOUND_ONLY },
-	{ }
-};
-
 GROUP_UNMOUNTED(module, tests);
-GROUP_UNMOUNTED(stock, stock_tests);
-GROUP_UNMOUNTED(leaks, leak_tests);

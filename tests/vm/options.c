@@ -450,9 +450,6 @@ static void private_faults_race(const struct env *e)
 }
 
 static const struct test tests[] = {
-	{ "R25 a memory cgroup at its limit stores and writes", cgroup_at_its_limit, EVERYWHERE },
-	{ "R25 dirty files outlive their cgroup", cgroup_that_goes, EVERYWHERE },
-	{ "R25 memory is reclaimed from generations", generations, EVERYWHERE },
 	{ "R25 writes are tracked by userfaultfd", writes_are_tracked, EVERYWHERE },
 	{ "R25 writes to 2 MiB are tracked by userfaultfd",
 	  writes_to_huge_pages_are_tracked, EVERYWHERE },
@@ -460,14 +457,6 @@ static const struct test tests[] = {
 	{ "R25 soft-dirty is what was stored in 2 MiB", soft_dirty_huge, EVERYWHERE },
 	{ "R25 advice for a part of 2 MiB", advice_for_a_part, EVERYWHERE },
 	{ "R25 private faults of both sizes race", private_faults_race, EVERYWHERE },
-	{ "R25 KSM leaves file pages alone", same_page_merging, EVERYWHERE },
-	{ "R25 NUMA hinting from two nodes", numa_hinting, EVERYWHERE },
-	{ "R25 secret memory and hugetlb pages", special_memory, EVERYWHERE },
-	{ "R25 uprobes and breakpoints in a program", probes_in_a_program, EVERYWHERE },
-	{ "R25 DAMON watches a mapping", access_monitor, EVERYWHERE },
-	{ "R25 a store beyond the quota", quota, EVERYWHERE },
-	/* The last one: it gives the device back anew. */
-	{ "R25 blocks with bad sectors are never the same", dedupe_near_bad_sectors, XFS_ONLY },
 	{ }
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Scenarios of what distributions switch on in the kernel: files whose pages
- * are known, and what of the table in options.c is elsewhere.
+ * are known.
  */
 #ifndef FSDAX_VM_OPTIONS_H
 #define FSDAX_VM_OPTIONS_H
@@ -37,16 +37,5 @@ void remount(const struct env *e, const char *options);
 long figure_of(const char *path, const char *key);
 /* Until FN is true, but not for ever. */
 bool comes_true(bool (*fn)(void *arg), void *arg);
-
-void cgroup_at_its_limit(const struct env *e);
-void cgroup_that_goes(const struct env *e);
-void generations(const struct env *e);
-void same_page_merging(const struct env *e);
-void numa_hinting(const struct env *e);
-void special_memory(const struct env *e);
-void probes_in_a_program(const struct env *e);
-void access_monitor(const struct env *e);
-void quota(const struct env *e);
-void dedupe_near_bad_sectors(const struct env *e);
 
 #endif

@@ -94,7 +94,7 @@ static int take_memory(void *arg)
 	return 0;
 }
 
-void cgroup_at_its_limit(const struct env *e)
+static void cgroup_at_its_limit(const struct env *e)
 {
 	const size_t limit = 8 * MIB;
 	struct big b = { e, 3 * limit / PAGE };
@@ -180,7 +180,7 @@ static bool has_writeback(const struct env *e, unsigned long cgroup)
  * Inodes that are attached to the writeback of a cgroup that has gone. The
  * kernel hands them over when the next one goes, by the marks in i_pages.
  */
-void cgroup_that_goes(const struct env *e)
+static void cgroup_that_goes(const struct env *e)
 {
 	const size_t dirty = N + 2 * (FILES - 1);
 	struct job job = { .op = OP_PUNCH, .first = 4, .pages = 4 };
@@ -307,7 +307,7 @@ static int be_reclaimed(void *arg)
 	return 0;
 }
 
-void generations(const struct env *e)
+static void generations(const struct env *e)
 {
 	struct known small = new_small(e, "small", 256), huge = new_huge(e, "huge", 2);
 	struct ageing a = { &small, &huge, e };
@@ -367,7 +367,7 @@ static bool all_tried(void *arg)
 	return all;
 }
 
-void access_monitor(const struct env *e)
+static void access_monitor(const struct env *e)
 {
 	struct known f = new_huge(e, "f", 2);
 	bool worked;
@@ -406,3 +406,13 @@ void access_monitor(const struct env *e)
 	expect_flush_of(&f, f.pages, "of what DAMON has seen");
 	end_known(&f);
 }
+
+static const struct test tests[] = {
+	{ "R25 a memory cgroup at its limit stores and writes", cgroup_at_its_limit, EVERYWHERE },
+	{ "R25 dirty files outlive their cgroup", cgroup_that_goes, EVERYWHERE },
+	{ "R25 memory is reclaimed from generations", generations, EVERYWHERE },
+	{ "R25 DAMON watches a mapping", access_monitor, EVERYWHERE },
+	{ }
+};
+
+GROUP(options_cgroup, tests);

@@ -50,7 +50,7 @@ static bool is_mergeable(const char *map)
 	return mergeable;
 }
 
-void same_page_merging(const struct env *e)
+static void same_page_merging(const struct env *e)
 {
 	struct known f = new_small(e, "f", N);
 	char *q = mmap(NULL, N * PAGE, RW, MAP_PRIVATE, f.fd, 0), *anon;
@@ -130,7 +130,7 @@ static bool hinted(void *arg)
 	return figure_of("/proc/vmstat", "numa_hint_faults") > *(long *)arg;
 }
 
-void numa_hinting(const struct env *e)
+static void numa_hinting(const struct env *e)
 {
 	struct known f;
 	struct toucher t[2];
@@ -187,7 +187,7 @@ void numa_hinting(const struct env *e)
 	end_known(&f);
 }
 
-void special_memory(const struct env *e)
+static void special_memory(const struct env *e)
 {
 	struct known f = new_small(e, "f", N);
 	int secret_fd = must(syscall(SYS_memfd_secret, O_CLOEXEC)), pipe_fd[2];
@@ -239,3 +239,12 @@ void special_memory(const struct env *e)
 	set_text("/proc/sys/vm/nr_hugepages", old);
 	end_known(&f);
 }
+
+static const struct test tests[] = {
+	{ "R25 KSM leaves file pages alone", same_page_merging, EVERYWHERE },
+	{ "R25 NUMA hinting from two nodes", numa_hinting, EVERYWHERE },
+	{ "R25 secret memory and hugetlb pages", special_memory, EVERYWHERE },
+	{ }
+};
+
+GROUP(options_memory, tests);

@@ -168,7 +168,7 @@ static void breakpoint(const char *program)
 	      GETOPT_CALLS, status);
 }
 
-void probes_in_a_program(const struct env *e)
+static void probes_in_a_program(const struct env *e)
 {
 	const char *program = in_dir(e, "program"), *other = "/tmp/fsdax_program";
 
@@ -241,7 +241,7 @@ static void quota_feature(const struct env *e, bool on)
 	check(!system(cmd), "%s failed", cmd);
 }
 
-void quota(const struct env *e)
+static void quota(const struct env *e)
 {
 	const size_t limit = 20;
 	int mine, other, status;
@@ -312,7 +312,7 @@ static int dedupe_page(int a, int b, size_t page)
 	return ioctl(a, FIDEDUPERANGE, &r) ? -errno : r.info.status;
 }
 
-void dedupe_near_bad_sectors(const struct env *e)
+static void dedupe_near_bad_sectors(const struct env *e)
 {
 	/* Far up in the files, which once was taken for the length of what is compared. */
 	const size_t high = 64 * MIB / PAGE, guard_pages = 4 * MIB / PAGE;
@@ -364,3 +364,13 @@ void dedupe_near_bad_sectors(const struct env *e)
 	must(umount(e->dir));
 	forget_bad(e);
 }
+
+static const struct test tests[] = {
+	{ "R25 uprobes and breakpoints in a program", probes_in_a_program, EVERYWHERE },
+	{ "R25 a store beyond the quota", quota, EVERYWHERE },
+	/* The last one: it gives the device back anew. */
+	{ "R25 blocks with bad sectors are never the same", dedupe_near_bad_sectors, XFS_ONLY },
+	{ }
+};
+
+GROUP(options_system, tests);

@@ -444,4 +444,5 @@ static const struct test tests[] = {
 	{ }
 };
 
-GROUP(poison, tests);
+/* Bad pages stay bad. */
+GROUP_LAST(poison, tests);

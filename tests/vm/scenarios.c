@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,16 +24,14 @@
 
 #include "lib.h"
 
-static const struct group *const groups[] = {
-	&data_group, &holes_group, &dirty_group, &layout_group, &interrupt_group,
-	&races_group, &direct_group, &evict_group, &space_group, &stress_group,
-	&huge_group, &reflink_group, &unwritten_group, &stress2_group, &calls_group,
-	&module_group, &stock_group, &leaks_group, &removal_group, &observe_group, &tools_group,
-	&stack_group, &moves_group, &erofs_group, &powerfail_group, &powerfail_removal_group,
-	&inject_group, &injected_group, &options_group,
-	/* Bad pages stay bad, so nothing else runs on the mount after it. */
-	&poison_group,
-};
+/* What GROUP() registers: the linker puts the pointers side by side. */
+extern const struct group *const __start_groups[], *const __stop_groups[];
+
+#define MAX_GROUPS	100
+
+/* Those that are wanted, in the order in which they run. */
+static const struct group *groups[MAX_GROUPS];
+static size_t group_count;
 
 #define MAX_FS	2
 
@@ -62,17 +61,63 @@ static void bail_out(const char *why)
 	exit(1);
 }
 
-static bool group_wanted(const struct group *g)
+static int by_name(const void *a, const void *b)
 {
-	char list[256], *name, *save;
+	const struct group *const *x = a, *const *y = b;
 
-	if (!opt.groups)
-		return true;
-	snprintf(list, sizeof(list), "%s", opt.groups);
-	for (name = strtok_r(list, ",", &save); name; name = strtok_r(NULL, ",", &save))
-		if (!strcmp(name, g->name))
-			return true;
-	return false;
+	if ((*x)->last != (*y)->last)
+		return (*x)->last - (*y)->last;
+	return strcmp((*x)->name, (*y)->name);
+}
+
+static void sort_groups(void)
+{
+	for (const struct group *const *g = __start_groups; g < __stop_groups; g++) {
+		if (group_count == MAX_GROUPS)
+			bail_out("more groups than MAX_GROUPS");
+		groups[group_count++] = *g;
+	}
+	qsort(groups, group_count, sizeof(groups[0]), by_name);
+}
+
+/* Move the groups with this name or pattern, that are not among the first @n, behind these. */
+static size_t choose_group(const char *pattern, size_t n, bool last)
+{
+	for (size_t i = n; i < group_count; i++) {
+		const struct group *g = groups[i];
+
+		if (g->last != last || fnmatch(pattern, g->name, 0))
+			continue;
+		memmove(&groups[n + 1], &groups[n], (i - n) * sizeof(groups[0]));
+		groups[n++] = g;
+	}
+	return n;
+}
+
+static void check_pattern(const char *pattern)
+{
+	for (size_t i = 0; i < group_count; i++)
+		if (!fnmatch(pattern, groups[i]->name, 0))
+			return;
+	fprintf(stderr, "scenarios: there is no group %s, -h lists them\n", pattern);
+	exit(2);
+}
+
+/* In the order of the list, but for those that others would suffer from. */
+static void choose_groups(const char *list)
+{
+	size_t n = 0;
+
+	for (int last = 0; last < 2; last++) {
+		char *copy = strdup(list), *name, *save;
+
+		for (name = strtok_r(copy, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+			check_pattern(name);
+			n = choose_group(name, n, last);
+		}
+		free(copy);
+	}
+	group_count = n;
 }
 
 static bool test_wanted(const struct test *t, const struct env *e)
@@ -220,8 +265,8 @@ static int each_test(const struct env *envs, size_t n, bool unmounted,
 {
 	int count = 0;
 
-	for (size_t g = 0; g < ARRAY_SIZE(groups); g++) {
-		if (!group_wanted(groups[g]) || groups[g]->unmounted != unmounted)
+	for (size_t g = 0; g < group_count; g++) {
+		if (groups[g]->unmounted != unmounted)
 			continue;
 		for (const struct test *t = groups[g]->tests; t->name; t++)
 			for (size_t k = 0; k < n; k++) {
@@ -243,11 +288,12 @@ static void usage(int status)
 	       "  -l  list the cases   -k  the module; without it the stock kernel is tested\n"
 	       "  -b  only what the module serves, not the same cases on C beside it\n"
 	       "  -c  only the cases on C, with the module loaded\n"
-	       "  -f  ext4, xfs or both   -g  only these groups   -p  only cases whose name has WORDS\n"
+	       "  -f  ext4, xfs or both   -g  only these groups (names or patterns), in this order\n"
+	       "  -p  only cases whose name has WORDS\n"
 	       "  -s, -n  seed and number of operations of the randomized run\n"
 	       "  -t  give a case up after so long (600)\n"
 	       "groups:");
-	for (size_t g = 0; g < ARRAY_SIZE(groups); g++)
+	for (size_t g = 0; g < group_count; g++)
 		printf(" %s", groups[g]->name);
 	printf("\n");
 	exit(status);
@@ -310,6 +356,8 @@ static void parse(int argc, char **argv)
 	}
 	if (optind != argc || (opt.stock_only && (opt.bound_only || !opt.ko)))
 		usage(2);
+	if (opt.groups)
+		choose_groups(opt.groups);
 }
 
 /* What runs on one kind of file system. */
@@ -371,6 +419,7 @@ int main(int argc, char **argv)
 	int plans = 0, count = 0, unmounted;
 	struct plan plan[MAX_FS];
 
+	sort_groups();
 	parse(argc, argv);
 	/* These mount as they like, the module too. */
 	unmounted = opt.stock_only ? 0 : 1;

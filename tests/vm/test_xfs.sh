@@ -3,4 +3,4 @@
 # short: -b
 # vm: --timeout 2400
 # XFS in the guest: data, holes, unwritten blocks, dirty state, space, memory failure.
-exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g data,holes,unwritten,dirty,calls,space,poison "$@"
+exec "$FSDAX_BIN/scenarios" ${FSDAX_KO:+-k "$FSDAX_KO"} -f xfs -g data,holes,dirty,space,unwritten,calls,poison "$@"

@@ -508,4 +508,4 @@ static const struct test tests[] = {
 	{ }
 };
 
-GROUP(stress, tests);
+GROUP(random_pages, tests);
