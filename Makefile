@@ -17,7 +17,7 @@ help:
 	@echo 'make kcsan            the same on a kernel that looks for data races'
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
 	@echo 'make coverage         which lines of the module the tests reach, and why not the others'
-	@echo 'make check            formatting, clippy, checkpatch, sparse, spelling'
+	@echo 'make check            formatting, clippy, checkpatch, sparse, types, spelling'
 	@echo 'make matrix           every kernel series: apply, check, build, boot, KUnit, demo'
 	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
@@ -33,7 +33,8 @@ help:
 
 .PHONY: python
 python:
-	@command -v python3 >/dev/null || { echo 'python3 is missing: install the package python3.'; exit 1; }
+	@command -v python3 >/dev/null || \
+		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
 .PHONY: demo test bench check soak model powerfail coverage matrix
 demo test bench check soak model powerfail coverage matrix: python
@@ -56,6 +57,9 @@ ifdef KDIR
 # By the compiler of that kernel.
 OWN_LLVM := $(if $(shell grep -s '^CONFIG_CC_IS_CLANG=y' $(KDIR)/.config),LLVM=1)
 modules modules_install:
+	@test -f '$(KDIR)/Makefile' -a -f '$(KDIR)/.config' || { \
+		echo 'rust_fsdax: KDIR=$(KDIR) is no configured kernel: name the directory that it was built in.' >&2; \
+		exit 2; }
 	@mkdir -p build/modules-own
 	$(MAKE) -C $(KDIR) $(OWN_LLVM) M=$(CURDIR) MO=$(CURDIR)/build/modules-own $@
 else
@@ -64,8 +68,8 @@ modules: python
 
 modules_install: python
 	@test -n '$(INSTALL_MOD_PATH)' || { \
-		echo 'Say where to: make modules_install INSTALL_MOD_PATH=DIR (or KDIR=... for your own kernel).'; \
-		exit 1; }
+		echo 'rust_fsdax: INSTALL_MOD_PATH is missing: say where to install (or KDIR=... for your own kernel).' >&2; \
+		exit 2; }
 	@scripts/build modules_install --kernel $(KERNEL) '$(INSTALL_MOD_PATH)'
 endif
 

@@ -52,8 +52,10 @@ class Archive:
         return list(self._lines)
 
     def offers(self, package: str) -> Iterator[Offer]:
-        """The newest version of PACKAGE in each suite that has one; a later suite is only asked
-        when the caller wants more. Raises Unreachable if a suite cannot be asked.
+        """The newest version of PACKAGE in each suite that has one.
+
+        A later suite is only asked when the caller wants more. Raises Unreachable if a suite cannot be
+        asked.
         """
         for suite in self._lines:
             self._update(suite)

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs the benchmark in a guest under a TCG plugin of QEMU, and reads what that reports."""
 
-import argparse
 import bisect
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from . import kernel, machine, plugin
+from . import kernel, machine, plugin, usage
 from .progress import BUILD, CHECKOUT, LOGS, Fail, shown
 
 _SOURCES = CHECKOUT / "bench/plugin"
@@ -38,7 +36,7 @@ def run(name: str, arguments: list[str], pmem: int, timeout: int,
 
     The console and what the plugin says stay in build/logs.
     """
-    options = argparse.ArgumentParser()
+    options = usage.Parser()
     machine.add_options(options)
     machine.add_run_options(options)
     vm = machine.prepare(options.parse_args(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import sandbox
-from .progress import BUILD, CHECKOUT, Fail, shown, step
+from .progress import BUILD, CHECKOUT, Misuse, shown, step
 from .sandbox import Bind
 
 STATUS_SPLAT = 3
@@ -95,17 +95,6 @@ class Guest:
 
     def _boot(self, job: str, console: Path, allow_splat: bool, output: BinaryIO | None) -> int:
         """Boot; without OUTPUT the guest's second serial port is our terminal."""
-        if self.mem < _MIN_MEM_MIB:
-            raise Fail(f"A guest needs --mem {_MIN_MEM_MIB} or more: its two pmem devices lie at "
-                       "1 GiB and 1.5 GiB.")
-        if self.pmem != PMEM_MIB and (self.nvdimm or self.mem < DEFAULT_MEM_MIB
-                                      or self.pmem < PMEM_ALIGN_MIB or self.pmem % PMEM_ALIGN_MIB):
-            raise Fail(f"--pmem wants a multiple of {PMEM_ALIGN_MIB} MiB, --mem {DEFAULT_MEM_MIB} or "
-                       "more, and no --nvdimm.")
-        if self.numa and (self.nvdimm or self.icount or self.smp < 2):
-            raise Fail("--numa wants --smp 2 or more, no --icount and no --nvdimm.")
-        if self.medium and (self.nvdimm or self.pmem != PMEM_MIB or self.mem < DEFAULT_MEM_MIB):
-            raise Fail(f"--medium wants --mem {DEFAULT_MEM_MIB} or more, no --pmem and no --nvdimm.")
         self.results.mkdir(parents=True, exist_ok=True)
         self.programs.mkdir(parents=True, exist_ok=True)
         console.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +164,7 @@ class Guest:
         exports = [("root", self.root, False), ("control", control, True)]
         exports += [(tag, host, writable) for tag, host, _, writable in self._shares()]
         image = Path("/guest/bzImage")
-        binds = [Bind(self.image, image), Bind(console.parent, Path("/guest/log"), True)]
+        binds = [Bind(self.image, image), Bind(console.parent, Path("/guest/log"), writable=True)]
         binds += [Bind(host, Path("/guest") / tag, writable) for tag, host, writable in exports]
         if self.plugin:
             binds.append(Bind(self.plugin, Path("/guest/plugin.so")))
@@ -247,6 +236,20 @@ class Guest:
                  *(f"memmap={self.pmem}M!{base}M" for base in self._pmem_bases()),
                  *(f"rust_fsdax.{argument}" for argument in KUNIT_ARGS)]
         return " ".join([*words, self.append]).strip()
+
+
+def check(*, smp: int, mem: int, pmem: int, icount: bool, nvdimm: bool, medium: bool, numa: bool) -> None:
+    """Whether there can be such a machine."""
+    if mem < _MIN_MEM_MIB:
+        raise Misuse(f"A guest needs --mem {_MIN_MEM_MIB} or more: its two pmem devices lie at "
+                     "1 GiB and 1.5 GiB.")
+    if pmem != PMEM_MIB and (nvdimm or mem < DEFAULT_MEM_MIB or pmem < PMEM_ALIGN_MIB or pmem % PMEM_ALIGN_MIB):
+        raise Misuse(f"--pmem wants a multiple of {PMEM_ALIGN_MIB} MiB, --mem {DEFAULT_MEM_MIB} or "
+                     "more, and no --nvdimm.")
+    if numa and (nvdimm or icount or smp < 2):
+        raise Misuse("--numa wants --smp 2 or more, no --icount and no --nvdimm.")
+    if medium and (nvdimm or pmem != PMEM_MIB or mem < DEFAULT_MEM_MIB):
+        raise Misuse(f"--medium wants --mem {DEFAULT_MEM_MIB} or more, no --pmem and no --nvdimm.")
 
 
 def _halves(cpus: int) -> tuple[str, str]:

@@ -7,8 +7,8 @@ import platform
 import tempfile
 from pathlib import Path
 
-from . import cache, guest, kernel, module, plugin, programs, source
-from .progress import LOGS, Fail, step
+from . import cache, guest, kernel, module, plugin, programs, source, usage
+from .progress import LOGS, step
 
 _KVM_PROBE_S = 30
 
@@ -19,14 +19,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="debug has KASAN, lockdep and more, kcsan looks for data races, stock "
                              "lacks our series, gcc is built by gcc (default: %(default)s)")
     source.add_options(parser)
-    parser.add_argument("--share", type=Path, metavar="DIR", help="show DIR, read-only, in the guest")
-    parser.add_argument("--smp", type=int, default=guest.DEFAULT_SMP, metavar="N",
+    parser.add_argument("--share", type=usage.directory, metavar="DIR", help="show DIR, read-only, in the guest")
+    parser.add_argument("--smp", type=usage.at_least(1), default=guest.DEFAULT_SMP, metavar="N",
                         help="number of CPUs (default: %(default)s)")
-    parser.add_argument("--mem", type=int, default=guest.DEFAULT_MEM_MIB, metavar="MIB",
+    parser.add_argument("--mem", type=usage.at_least(1), default=guest.DEFAULT_MEM_MIB, metavar="MIB",
                         help="memory in MiB (default: %(default)s)")
     parser.add_argument("--icount", action="store_true",
                         help="one CPU whose TSC counts instructions")
-    parser.add_argument("--pmem", type=int, default=guest.PMEM_MIB, metavar="MIB",
+    parser.add_argument("--pmem", type=usage.at_least(1), default=guest.PMEM_MIB, metavar="MIB",
                         help="size of each pmem device; what is not the default comes on top of "
                              "--mem (default: %(default)s)")
     parser.add_argument("--nvdimm", action="store_true",
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what a guest that runs a script understands besides."""
-    parser.add_argument("--timeout", type=int, default=guest.DEFAULT_TIMEOUT_S, metavar="S",
+    parser.add_argument("--timeout", type=usage.at_least(1), default=guest.DEFAULT_TIMEOUT_S, metavar="S",
                         help="stop the guest after S seconds (default: %(default)s)")
     parser.add_argument("--allow-splat", action="store_true",
                         help="return the script's status whatever the kernel said")
@@ -57,8 +57,8 @@ def jobs() -> int:
 
 def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
     """Build what is missing and describe the guest, which gets the usual module or KO."""
-    if args.share and not args.share.is_dir():
-        raise Fail(f"--share {args.share} is no directory: name an existing one.")
+    guest.check(smp=args.smp, mem=args.mem, pmem=args.pmem, icount=args.icount, nvdimm=args.nvdimm,
+                medium=args.medium, numa=args.numa)
     built = kernel.ensure(args.kernel)
     # Who has no kernel with the series meets a module that was built for one.
     target = kernel.ensure("plain") if args.kernel == "stock" else built

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from . import cache, kernel, ktap, sandbox, toolchain
-from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown, step
+from . import kernel, ktap, sandbox, toolchain, tools
+from .progress import BUILD, CHECKOUT, Fail, shown, step
 
 SOURCES = CHECKOUT / "tests/model"
 _OUT = BUILD / "model"
@@ -325,36 +325,13 @@ def check_litmus(name: str) -> Outcome:
     return outcome
 
 
-_HERD_SUITE = "forky"
-_HERD_MIRROR = "http://deb.debian.org/debian"
-
-
 def _herd() -> Path | None:
-    """A root with herd7, which only a later Debian than that of the toolchain has; None if it
-    cannot be had."""
-    name = f"herd-{cache.key(_HERD_SUITE, _HERD_MIRROR)}"
+    """A root with herd7; None if it cannot be had."""
     try:
-        return cache.entry(name, _make_herd) / "root"
+        return tools.ensure("herd", "herdtools7")
     except Fail as fail:
         step(f"the litmus tests are skipped: {fail}")
         return None
-
-
-def _make_herd(partial_entry: Path) -> None:
-    cache.need_space(600, "herd7")
-    archive, unfinished = partial_entry / "root.tar", partial_entry / "root.partial"
-    # A mirror that lags behind by weeks is no reason to do without: signatures are checked.
-    run_logged(["mmdebstrap", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
-                "--variant=extract", "--include=herdtools7",
-                "--aptopt=Acquire::Check-Valid-Until \"false\"",
-                _HERD_SUITE, str(archive), f"deb {_HERD_MIRROR} {_HERD_SUITE} main"],
-               LOGS / "herd.log", "fetch herd7 (about 0.5 min)")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    run_logged(["tar", "-xf", str(archive), "-C", str(unfinished), "--no-same-owner",
-                "--exclude=./dev/*"], LOGS / "herd-unpack.log", "unpack herd7")
-    unfinished.rename(partial_entry / "root")
-    archive.unlink()
 
 
 def consistency() -> Iterator[Outcome]:
@@ -373,7 +350,7 @@ def consistency() -> Iterator[Outcome]:
     yield outcome
     outcome = Outcome("model", "every property rejects a mutation")
     rejecting = {mutation.rejected_by for mutation in MUTATIONS}
-    if idle := sorted(set([*properties(), STUCK, STARVED]) ^ rejecting):
+    if idle := sorted({*properties(), STUCK, STARVED} ^ rejecting):
         outcome.problem = ", ".join(idle)
     yield outcome
 

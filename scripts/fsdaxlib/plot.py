@@ -84,7 +84,7 @@ class Axis:
     """Maps values to places, by their logarithm."""
 
     def __init__(self, values: Sequence[float], first: float, last: float, zero: bool = False,
-                 base: int = 10):
+                 base: int = 10) -> None:
         positive = [value for value in values if value > 0] or [1]
         self._base = base
         self._low = math.floor(math.log(min(positive), base)) - (1 if zero else 0)

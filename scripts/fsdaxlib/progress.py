@@ -13,6 +13,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BUILD = CHECKOUT / "build"
 LOGS = BUILD / "logs"
 
+STATUS_MISUSE = 2
+STATUS_INTERRUPTED = 128 + signal.SIGINT
+
 _HEARTBEAT_S = 30
 _TAIL_LINES = 20
 _start = time.monotonic()
@@ -20,6 +23,10 @@ _start = time.monotonic()
 
 class Fail(Exception):
     """Ends the program; its text is one sentence that says what to do."""
+
+
+class Misuse(Fail):
+    """The command line is wrong: ends any program with STATUS_MISUSE."""
 
 
 def step(text: str) -> None:
@@ -47,15 +54,14 @@ def run_logged(argv: Sequence[str], log: Path, what: str, *, append: bool = Fals
     if not quiet:
         step(f"{what} ...")
     begun = time.monotonic()
-    with log.open("ab" if append else "wb") as out:
-        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out,
-                              stderr=subprocess.STDOUT, cwd=cwd) as child:
-            status = None
-            while status is None:
-                try:
-                    status = child.wait(_HEARTBEAT_S)
-                except subprocess.TimeoutExpired:
-                    step(f"{what}: {_count_lines(log)} lines in {shown(log)}")
+    with log.open("ab" if append else "wb") as out, subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out,
+                          stderr=subprocess.STDOUT, cwd=cwd) as child:
+        status = None
+        while status is None:
+            try:
+                status = child.wait(_HEARTBEAT_S)
+            except subprocess.TimeoutExpired:
+                step(f"{what}: {_count_lines(log)} lines in {shown(log)}")
     if status:
         text = log.read_text(errors="replace")
         for line in text.splitlines()[-_TAIL_LINES:]:
@@ -77,12 +83,12 @@ def main_wrapper(main: Callable[[], int], failure_status: int = 1) -> None:
         status = main()
     except Fail as fail:
         print(f"rust_fsdax: {fail}", file=sys.stderr)
-        status = failure_status
+        status = STATUS_MISUSE if isinstance(fail, Misuse) else failure_status
     except BrokenPipeError:
         # The reader has seen enough; keep the interpreter from flushing once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        print("rust_fsdax: interrupted; the same command resumes.", file=sys.stderr)
-        status = 130
+        print("rust_fsdax: interrupted: the next run goes on where this one ended.", file=sys.stderr)
+        status = STATUS_INTERRUPTED
     sys.exit(status)

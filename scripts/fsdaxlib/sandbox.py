@@ -60,4 +60,4 @@ def command(root: Path, argv: Sequence[str], *, binds: Iterable[Bind] = (), cwd:
         line += ["--setenv", name, value]
     if cwd:
         line += ["--chdir", str(cwd)]
-    return line + ["--", *argv]
+    return [*line, "--", *argv]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from . import cache, sandbox, toolchain
 from .archive import MIRROR, Archive, Unreachable, explain
-from .progress import CHECKOUT, LOGS, Fail, run_logged, step
+from .progress import CHECKOUT, LOGS, Fail, Misuse, run_logged, step
 from .sandbox import Bind
 
 PATCHES = CHECKOUT / "patches"
@@ -68,12 +68,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 class _ToEnvironment(argparse.Action):
     """Keeps a value where programs started by this one find it."""
 
-    def __init__(self, option_strings: list[str], dest: str, variable: str, metavar: str, help: str) -> None:
+    def __init__(self, option_strings: list[str], dest: str, variable: str, metavar: str,
+                 help: str) -> None:  # noqa: A002, the name that argparse has
         super().__init__(option_strings, dest, metavar=metavar, help=help)
         self._variable = variable
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-                 values: object, option_string: str | None = None) -> None:
+    def __call__(self, _parser: argparse.ArgumentParser, _namespace: argparse.Namespace,
+                 values: object, _option: str | None = None) -> None:
         os.environ[self._variable] = str(values)
 
 
@@ -103,7 +104,7 @@ def chosen() -> Source:
     series = os.environ.get(SERIES) or None
     given = os.environ.get(SOURCE) or None
     if series and series not in supported():
-        raise Fail(f"There is no series for Linux {series} here: choose {' or '.join(supported())}.")
+        raise Misuse(f"There is no series for Linux {series} here: choose {' or '.join(supported())}.")
     source = _given(given, series) if given else _newest([series] if series else supported())
     os.environ[SERIES] = source.series
     if not os.environ.get(_TOLD):
@@ -190,11 +191,11 @@ def _given(text: str, series: str | None) -> Source:
     if place.is_file() and not tag:
         return from_tarball(place, series)
     if not place.is_dir():
-        raise Fail(f"There is no {path}: --source wants a tarball, an unpacked tree or a git tree.")
+        raise Misuse(f"There is no {path}: --source wants a tarball, an unpacked tree or a git tree.")
     if (place / ".git").exists():
         return from_git(place, tag, series)
     if tag:
-        raise Fail(f"{path} is no git tree, so that there is no {tag} in it.")
+        raise Misuse(f"{path} is no git tree, so that there is no {tag} in it.")
     return from_tree(place, series)
 
 
@@ -266,13 +267,13 @@ def _opened(file: Path) -> Iterator[tarfile.TarFile]:
                 yield tarball
             return
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL) as package:
-            with tarfile.open(fileobj=package.stdout, mode="r|") as outer:
-                for member in outer:
-                    inner = outer.extractfile(member)
-                    if inner and re.search(r"usr/src/linux-source-[^/]*\.tar\.\w+$", member.name):
-                        with tarfile.open(fileobj=inner, mode="r|*") as tarball:
-                            yield tarball
+                              stderr=subprocess.DEVNULL) as package, \
+                tarfile.open(fileobj=package.stdout, mode="r|") as outer:
+            for member in outer:
+                inner = outer.extractfile(member)
+                if inner and re.search(r"usr/src/linux-source-[^/]*\.tar\.\w+$", member.name):
+                    with tarfile.open(fileobj=inner, mode="r|*") as tarball:
+                        yield tarball
                         package.kill()
                         return
         raise nothing

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The test suites: each runs something and gives back a report of its cases."""
 
-import argparse
-import contextlib
 import functools
-import io
 import re
 import shlex
 import subprocess
@@ -15,9 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import (compiling, guest, kernel, ktap, kunit, machine, model, programs, sandbox, source,
-               toolchain, unsafe)
-from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, shown, step
+from . import compiling, guest, kernel, ktap, kunit, machine, model, programs, sandbox, source, toolchain, unsafe, usage
+from .progress import BUILD, CHECKOUT, LOGS, Fail, Misuse, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"
 # A line such as "# vm: --smp 4 --timeout 900" in a guest scenario.
@@ -128,11 +124,12 @@ def _series() -> ktap.Report:
             step(str(fail))
             cases.append(ktap.Case(f"{series}: its source can be had", "skipped"))
             continue
-        checks = {"applies": lambda: kernel.patched(origin), "what it touches compiles": lambda: _checked(origin).patches(),
-                  "the module compiles": lambda: _checked(origin).module()}
+        checks: dict[str, Callable[[source.Source], object]] = {
+            "applies": kernel.patched, "what it touches compiles": lambda origin: _checked(origin).patches(),
+            "the module compiles": lambda origin: _checked(origin).module()}
         for what, check in checks.items():
             try:
-                check()
+                check(origin)
                 cases.append(ktap.Case(f"{origin.release}: {what}", "passed"))
             except Fail as fail:
                 step(str(fail))
@@ -242,15 +239,13 @@ def _scenario(setup: Setup, script: Path, long: bool) -> ktap.Report:
 
 
 def _guest(setup: Setup, name: str, options: list[str]) -> guest.Guest:
-    parser = argparse.ArgumentParser(prog="# vm:")
+    parser = usage.Parser(prog="# vm:")
     machine.add_options(parser)
     machine.add_run_options(parser)
     try:
-        with contextlib.redirect_stderr(io.StringIO()) as errors:
-            args = parser.parse_args([f"--kernel={setup.kernel}", *options])
-    except SystemExit:
-        raise Fail(f"A scenario asks for what scripts/vm does not know: "
-                   f"{errors.getvalue().strip().splitlines()[-1]}.") from None
+        args = parser.parse_args([f"--kernel={setup.kernel}", *options])
+    except Misuse as misuse:
+        raise Fail(f"{name} asks for what scripts/vm does not know: {misuse}") from None
     vm = machine.prepare(args, setup.module)
     if setup.results:
         vm.results = setup.results / name

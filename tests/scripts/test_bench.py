@@ -10,11 +10,12 @@ import tempfile
 import unittest
 import xml.dom.minidom
 from pathlib import Path
+from typing import Any
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(_SCRIPTS))
 
-from fsdaxlib import plot  # noqa: E402
+from fsdaxlib import plot
 
 _loader = importlib.machinery.SourceFileLoader("bench", str(_SCRIPTS / "bench"))
 _spec = importlib.util.spec_from_loader("bench", _loader)
@@ -26,7 +27,7 @@ _loader.exec_module(bench)
 sys.dont_write_bytecode = _kept
 
 
-def row(metric: bench.Metric, c: float | None, rust: float | None) -> bench.Row:
+def row(metric: Any, c: float | None, rust: float | None) -> Any:
     figures = {(metric.name, "ext4", provider): [{"value": value}]
                for provider, value in (("c", c), ("rust", rust)) if value is not None}
     return bench.row(metric, "ext4", figures)

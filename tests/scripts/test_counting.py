@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import counting  # noqa: E402
+from fsdaxlib import counting
 
 KALLSYMS = """\
 ffffffff81000000 T _stext

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import coverage, counters  # noqa: E402
+from fsdaxlib import counters, coverage
 
 TEXT = """\
 pub(crate) fn first(x: u32) -> u32 {

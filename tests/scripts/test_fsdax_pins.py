@@ -144,16 +144,16 @@ class Mounts(unittest.TestCase):
                          [("259:1", "/", "/mnt/a b", "ext4"), ("259:1", "/sub", "/mnt/c", "ext4")])
 
     def test_module_not_loaded(self) -> None:
-        with mock.patch.object(pins.Path, "is_dir", return_value=False):
-            with self.assertRaisesRegex(pins.Fail, "insmod") as caught:
-                pins.directory()
+        with mock.patch.object(pins.Path, "is_dir", return_value=False), \
+                self.assertRaisesRegex(pins.Fail, "insmod") as caught:
+            pins.directory()
         self.assertEqual(caught.exception.status, pins.NOT_LOADED)
 
     def test_debugfs_not_mounted(self) -> None:
         with mock.patch.object(pins.Path, "is_dir", return_value=True), \
-                mock.patch.object(pins, "mountpoints", return_value=[]):
-            with self.assertRaisesRegex(pins.Fail, "mount -t debugfs") as caught:
-                pins.directory()
+                mock.patch.object(pins, "mountpoints", return_value=[]), \
+                self.assertRaisesRegex(pins.Fail, "mount -t debugfs") as caught:
+            pins.directory()
         self.assertEqual(caught.exception.status, pins.NO_DEBUGFS)
 
     def test_debugfs_elsewhere(self) -> None:
@@ -163,9 +163,9 @@ class Mounts(unittest.TestCase):
             self.assertEqual(pins.directory(), Path("/x/kernel/debug/rust_fsdax"))
 
     def test_not_root(self) -> None:
-        with mock.patch.object(pins.Path, "read_text", side_effect=PermissionError()):
-            with self.assertRaisesRegex(pins.Fail, "Only root") as caught:
-                pins.read(Path("/sys/kernel/debug/rust_fsdax"))
+        with mock.patch.object(pins.Path, "read_text", side_effect=PermissionError()), \
+                self.assertRaisesRegex(pins.Fail, "Only root") as caught:
+            pins.read(Path("/sys/kernel/debug/rust_fsdax"))
         self.assertEqual(caught.exception.status, pins.NOT_PERMITTED)
 
     def test_no_files(self) -> None:
@@ -221,8 +221,7 @@ class Tree(unittest.TestCase):
         debug = self.top / "debug"
         debug.mkdir(exist_ok=True)
         for name, text in (("mounts", MOUNTS), ("busy", BUSY), ("waiters", WAITERS)):
-            text = text.replace("259:1", self.dev).replace(" 13 ", f" {self.ino} ")
-            (debug / name).write_text(text)
+            (debug / name).write_text(text.replace("259:1", self.dev).replace(" 13 ", f" {self.ino} "))
         with mock.patch.object(pins, "directory", return_value=debug), \
                 mock.patch.object(pins, "mountpoints", return_value=self.points), \
                 mock.patch.object(sys, "argv", ["fsdax-pins", *arguments]), \
@@ -257,7 +256,7 @@ class Tree(unittest.TestCase):
         with mock.patch.object(pins, "read", side_effect=pins.Fail("why", pins.NOT_PERMITTED)), \
                 contextlib.redirect_stderr(io.StringIO()) as err:
             status, _ = self.run_main()
-        self.assertEqual((status, err.getvalue()), (pins.NOT_PERMITTED, "fsdax-pins: why\n"))
+        self.assertEqual((status, err.getvalue()), (pins.NOT_PERMITTED, "rust_fsdax: why\n"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import guest, ktap  # noqa: E402
+from fsdaxlib import guest, ktap
 
 SUITE = """\
     KTAP version 1

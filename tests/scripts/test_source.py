@@ -12,13 +12,14 @@ import tarfile
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Literal
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import kernel, source  # pylint: disable=wrong-import-position
-from fsdaxlib.archive import Archive, Unreachable  # pylint: disable=wrong-import-position
-from fsdaxlib.progress import Fail  # pylint: disable=wrong-import-position
+from fsdaxlib import cache, kernel, source
+from fsdaxlib.archive import Archive, Unreachable
+from fsdaxlib.progress import Fail
 
 SUPPORTED = source.supported
 
@@ -27,10 +28,10 @@ def makefile(release: str) -> str:
     """The beginning of a kernel's top Makefile."""
     return "# SPDX-License-Identifier: GPL-2.0\n" + "".join(
         f"{name} = {number}\n" for name, number in zip(("VERSION", "PATCHLEVEL", "SUBLEVEL"),
-                                                        release.split(".")))
+                                                        release.split("."), strict=True))
 
 
-def tarball(path: Path, release: str, mode: str = "w:xz", padding: int = 0) -> Path:
+def tarball(path: Path, release: str, mode: Literal["w:xz", "w:gz", "w"] = "w:xz", padding: int = 0) -> Path:
     """A tarball with the Makefile of a kernel and a file of random bytes."""
     with tarfile.open(path, mode) as out:
         for name, data in (("Makefile", makefile(release).encode()), ("data", os.urandom(padding))):
@@ -53,7 +54,7 @@ class InCache(unittest.TestCase):
     """Has a cache and a place of its own, and no toolchain."""
 
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
+        directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.place = Path(directory.name)
         environment = {name: value for name, value in os.environ.items()
@@ -63,8 +64,8 @@ class InCache(unittest.TestCase):
                       # Progress between the lines of a test run would hide them.
                       mock.patch.object(sys, "stderr", io.StringIO()),
                       mock.patch.object(source, "_unpack", unpack),
-                      mock.patch.object(source, "supported", lambda: ["7.3", "7.2"]),
-                      mock.patch.object(source.cache, "need_space", lambda *_: None)):
+                      mock.patch.object(source, "supported", return_value=["7.3", "7.2"]),
+                      mock.patch.object(cache, "need_space")):
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -73,7 +74,7 @@ class InCache(unittest.TestCase):
         return sorted(path.name for path in (self.place / "cache/rust_fsdax").glob("*")
                       if path.name not in ("locks", "apt"))
 
-    def refused(self, words: str) -> object:
+    def refused(self, words: str) -> "_Refused":
         """One sentence that has these words, and nothing in the cache."""
         return _Refused(self, words)
 

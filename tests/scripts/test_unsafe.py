@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import unsafe  # noqa: E402
-from fsdaxlib.progress import CHECKOUT, Fail  # noqa: E402
+from fsdaxlib import unsafe
+from fsdaxlib.progress import CHECKOUT, Fail
 
 RULES = "//! Rules: R1, R3.\n"
 TREND = """\

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Small roots with single tools that the Debian of the toolchain lacks; no kernel depends on them."""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+from . import archive, cache
+from .progress import LOGS, run_logged
+
+_SUITE = "forky"
+_MIB = 600
+
+
+def ensure(name: str, *packages: str) -> Path:
+    """The root NAME with these packages and what they depend on, made if it is not there yet."""
+    entry = f"{name}-{cache.key(_SUITE, archive.MIRROR, *packages)}"
+    return cache.entry(entry, partial(_make, name, packages)) / "root"
+
+
+def _make(name: str, packages: tuple[str, ...], entry: Path) -> None:
+    cache.need_space(_MIB, name)
+    packed, unfinished = entry / "root.tar", entry / "root.partial"
+    # A mirror that lags behind by weeks is no reason to do without: signatures are checked.
+    run_logged(["mmdebstrap", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+                "--variant=extract", f"--include={','.join(packages)}",
+                "--aptopt=APT::Install-Recommends \"false\"",
+                "--aptopt=Acquire::Check-Valid-Until \"false\"",
+                _SUITE, str(packed), f"deb {archive.MIRROR} {_SUITE} main"],
+               LOGS / f"{name}.log", f"fetch {' and '.join(packages)} (about 0.5 min)",
+               explain=archive.explain)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    run_logged(["tar", "-xf", str(packed), "-C", str(unfinished), "--no-same-owner",
+                "--exclude=./dev/*"], LOGS / f"{name}-unpack.log", f"unpack {' and '.join(packages)}")
+    unfinished.rename(entry / "root")
+    packed.unlink()

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Wrong use of any script: one sentence, one prefix, one exit status; and what Ctrl-C says."""
+
+import argparse
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from fsdaxlib import progress, usage
+from fsdaxlib.progress import CHECKOUT, Fail, Misuse
+
+PREFIX = "rust_fsdax: "
+SCRIPTS = sorted(path.name for path in (CHECKOUT / "scripts").iterdir()
+                 if path.is_file() and path.read_bytes().startswith(b"#!/usr/bin/env python3"))
+# Each with words of the sentence that says what is wrong.
+WRONG = {
+    "bench --only nothing": "No metric is called nothing",
+    "bench --fs btrfs": "--fs: invalid choice: 'btrfs'",
+    "build": "required: command",
+    "build kernel nothing": "a KIND is one of plain, debug",
+    "build prune --days -3": "--days: it must be 0 or more, not -3",
+    "check nothing": "there is no check nothing",
+    "coverage nothing": "There is no such suite",
+    "demo 7": "unrecognized arguments: 7",
+    "fsdax-pins --watch never": "--watch: invalid",
+    "matrix --series 6.1": "no series for Linux 6.1 here",
+    "model nothing": "no world, mutation or litmus test nothing",
+    "model -j 0": "it must be 1 or more, not 0",
+    "powerfail --ops many": "--ops: 'many' is no number",
+    "profile": "required: METRIC",
+    "soak --minutes -1": "--minutes: it must be 1 or more, not -1",
+    "soak --ops 0": "--ops: it must be 1 or more, not 0",
+    "test nothing": "There is no suite nothing",
+    "test --jobs x": "'x' is no number",
+    "unsafe-audit --tree /x": "--tree: /x is no directory",
+    "unsafe-audit --tree /": "--tree / is no checkout",
+    "unsafe-audit --record 'a b'": "--record takes one word",
+    "vm": "required: command",
+    "vm run /x": "/x is no file below the checkout",
+    "vm run --share /x README.md": "--share: /x is no directory",
+    "vm run --mem 100 README.md": "--mem 2304 or more",
+    "vm run --source /x README.md": "There is no /x: --source wants",
+}
+
+
+def run(command: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("SERIES", "KERNEL_SOURCE", "MAKEFLAGS", "MFLAGS")}
+    return subprocess.run(command, shell=True, cwd=CHECKOUT, env=environment, capture_output=True,  # noqa: S602
+                          text=True, check=False)
+
+
+class Wrong(unittest.TestCase):
+    def test_each_script_is_tried(self) -> None:
+        self.assertEqual({command.split()[0] for command in WRONG}, set(SCRIPTS))
+
+    def test_one_sentence_and_status_2(self) -> None:
+        for command, words in WRONG.items():
+            with self.subTest(command):
+                done = run(f"scripts/{command}")
+                self.assertEqual(done.returncode, progress.STATUS_MISUSE, done.stderr)
+                # Which kernel is used may be said before.
+                said = [line for line in done.stderr.splitlines() if not line.startswith("[00:0")]
+                self.assertEqual(len(said), 1, done.stderr)
+                self.assertTrue(said[0].startswith(PREFIX), said[0])
+                self.assertTrue(said[0].endswith("."), said[0])
+                self.assertIn(words, said[0])
+                self.assertEqual(done.stdout, "")
+
+    def test_unknown_option(self) -> None:
+        for script in SCRIPTS:
+            with self.subTest(script):
+                done = run(f"scripts/{script} --nothing")
+                self.assertEqual(done.returncode, progress.STATUS_MISUSE)
+                self.assertTrue(done.stderr.startswith(PREFIX), done.stderr)
+
+    def test_help_is_no_mistake(self) -> None:
+        for script in SCRIPTS:
+            with self.subTest(script):
+                done = run(f"scripts/{script} --help")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+
+class Make(unittest.TestCase):
+    """make itself adds a line and ends with 2 whatever a command says."""
+
+    def said(self, arguments: str) -> str:
+        done = run(f"make {arguments}")
+        self.assertEqual(done.returncode, progress.STATUS_MISUSE)
+        line = done.stderr.splitlines()[0]
+        self.assertTrue(line.startswith(PREFIX), line)
+        return line
+
+    def test_kernel_that_is_not_there(self) -> None:
+        self.assertIn("KDIR=/nonexistent is no configured kernel", self.said("modules KDIR=/nonexistent"))
+        self.assertIn("KDIR=/nonexistent", self.said("modules_install KDIR=/nonexistent"))
+
+    def test_nowhere_to_install(self) -> None:
+        self.assertIn("INSTALL_MOD_PATH is missing", self.said("modules_install"))
+
+
+class Types(unittest.TestCase):
+    def test_at_least(self) -> None:
+        self.assertEqual(usage.at_least(0)("0"), 0)
+        for text in ("-1", "1.5", "", "x"):
+            with self.assertRaises(argparse.ArgumentTypeError):
+                usage.at_least(0)(text)
+
+    def test_directory(self) -> None:
+        self.assertEqual(usage.directory("/"), Path("/"))
+        with self.assertRaises(argparse.ArgumentTypeError):
+            usage.directory("/dev/null")
+
+
+class Ends(unittest.TestCase):
+    """What main_wrapper() makes of how a program ends."""
+
+    def end(self, error: BaseException | None, failure_status: int = 1) -> tuple[object, str]:
+        said = io.StringIO()
+        with mock.patch("sys.stderr", said), self.assertRaises(SystemExit) as caught:
+            progress.main_wrapper(mock.Mock(side_effect=error, return_value=7), failure_status)
+        return caught.exception.code, said.getvalue()
+
+    def test_status_of_the_program(self) -> None:
+        self.assertEqual(self.end(None), (7, ""))
+
+    def test_failure(self) -> None:
+        self.assertEqual(self.end(Fail("No.")), (1, "rust_fsdax: No.\n"))
+        self.assertEqual(self.end(Fail("No."), 125), (125, "rust_fsdax: No.\n"))
+
+    def test_misuse_is_the_same_for_all(self) -> None:
+        self.assertEqual(self.end(Misuse("No."), 125), (progress.STATUS_MISUSE, "rust_fsdax: No.\n"))
+
+    def test_interrupt_says_that_nothing_is_lost(self) -> None:
+        self.assertEqual(self.end(KeyboardInterrupt()),
+                         (130, "rust_fsdax: interrupted: the next run goes on where this one ended.\n"))
+
+    def test_bugs_are_seen(self) -> None:
+        with self.assertRaises(ZeroDivisionError), contextlib.redirect_stderr(io.StringIO()):
+            progress.main_wrapper(mock.Mock(side_effect=ZeroDivisionError))
+
+
+if __name__ == "__main__":
+    unittest.main()
