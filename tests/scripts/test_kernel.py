@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which kernel of the cache is taken, when another one is built, and that the toolchain can be made."""
+
+import io
+import sys
+import tempfile
+import unittest
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from fsdaxlib import archive, cache, kernel, source, toolchain, tools
+from fsdaxlib.progress import Fail
+
+STATUS = """\
+Package: clang-19
+Status: install ok installed
+Version: 1:19.1.7-3
+
+Package: vim
+Version: 2
+
+Package: rustc
+Version: 1.85.0
+"""
+
+
+class InPlace(unittest.TestCase):
+    """Has patches, a toolchain and a source of its own, and builds nothing."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.place = Path(directory.name)
+        self.fragments = self.place / "kconfig"
+        self.fragments.mkdir()
+        for name, text in (("common", "CONFIG_A=y\n"), ("debug", "CONFIG_B=y\n")):
+            (self.fragments / f"{name}.config").write_text(text)
+        self.write_status(STATUS)
+        self.write_patch("0001-a.patch", "Subject: a\n\n", "+1\n")
+        origin = source.Source("7.3.4", self.place / "source")
+        for patch in (mock.patch.object(kernel, "_FRAGMENTS", self.fragments),
+                      mock.patch.object(source, "PATCHES", self.place / "patches"),
+                      mock.patch.object(source, "chosen", return_value=origin),
+                      mock.patch.object(toolchain, "ensure", return_value=self.place / "root"),
+                      mock.patch.object(cache, "entry", side_effect=lambda name, _: self.place / name)):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def write_status(self, text: str) -> None:
+        status = self.place / "root/var/lib/dpkg/status"
+        status.parent.mkdir(parents=True, exist_ok=True)
+        status.write_text(text)
+
+    def write_patch(self, name: str, head: str, change: str) -> None:
+        path = self.place / "patches/linux-7.3" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{head}diff --git a/x b/x\n{change}")
+
+
+class Choice(InPlace):
+    def name(self, kind: str = "plain") -> str:
+        return kernel.ensure(kind).entry.name
+
+    def test_name_says_series_and_kind(self) -> None:
+        self.assertRegex(self.name("debug"), r"^kernel-7\.3-debug-[0-9a-f]{16}$")
+        self.assertEqual(kernel.ensure("debug").name, "7.3-debug")
+
+    def test_kinds_are_kernels_of_their_own(self) -> None:
+        self.assertEqual(len({self.name(kind) for kind in kernel.KINDS}), len(kernel.KINDS))
+
+    def test_message_of_a_patch_makes_no_other_kernel(self) -> None:
+        before = self.name()
+        self.write_patch("0001-a.patch", "Subject: better words\n\n", "+1\n")
+        self.write_patch("0000-cover-letter.patch", "Subject: all\n\n", "+2\n")
+        self.assertEqual(self.name(), before)
+
+    def test_change_of_a_patch_does(self) -> None:
+        before = self.name()
+        self.write_patch("0001-a.patch", "Subject: a\n\n", "+2\n")
+        self.assertNotEqual(self.name(), before)
+
+    def test_but_not_of_the_kernel_without_the_series(self) -> None:
+        before = self.name("stock")
+        self.write_patch("0001-a.patch", "Subject: a\n\n", "+2\n")
+        self.assertEqual(self.name("stock"), before)
+        self.assertEqual(kernel.ensure("stock").tree, kernel.ensure("stock").origin.tree)
+
+    def test_configuration_is_part_of_it(self) -> None:
+        plain, debug = self.name("plain"), self.name("debug")
+        (self.fragments / "debug.config").write_text("CONFIG_C=y\n")
+        self.assertEqual(self.name("plain"), plain)
+        self.assertNotEqual(self.name("debug"), debug)
+
+    def test_compilers_are_part_of_it_other_tools_are_not(self) -> None:
+        before = self.name()
+        self.write_status(STATUS.replace("Version: 2\n", "Version: 3\n") + "\nPackage: spin\nVersion: 6\n")
+        self.assertEqual(self.name(), before)
+        self.write_status(STATUS.replace("1.85.0", "1.86.0"))
+        self.assertNotEqual(self.name(), before)
+
+    def test_only_gcc_has_no_llvm(self) -> None:
+        for kind in kernel.KINDS:
+            line = kernel.ensure(kind).make(["modules"], [], {})
+            self.assertEqual("LLVM=1" in line, kind != "gcc", kind)
+
+
+class Configuration(InPlace):
+    def test_kind_adds_to_what_all_have(self) -> None:
+        self.assertEqual(kernel.config("plain"), "CONFIG_A=y\n")
+        self.assertEqual(kernel.config("debug"), "CONFIG_A=y\nCONFIG_B=y\n")
+
+    def check(self, wanted: str, taken: str) -> None:
+        path = self.place / ".config"
+        path.write_text(taken)
+        kernel._check_config(wanted, path, "plain")
+
+    def test_what_kconfig_dropped_is_named(self) -> None:
+        self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "# CONFIG_B is not set\nCONFIG_A=y\nCONFIG_C=y\n")
+        with self.assertRaisesRegex(Fail, "did not take CONFIG_B=y for the plain kernel"):
+            self.check("CONFIG_A=y\nCONFIG_B=y\n", "CONFIG_A=y\n# CONFIG_B is not set\n")
+
+    def test_last_word_counts(self) -> None:
+        self.check("CONFIG_A=y\n# CONFIG_A is not set\n", "# CONFIG_A is not set\n")
+
+
+class Roots(InPlace):
+    """Roots are made of packages that mmdebstrap fetches; here it only leaves an archive."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.partial = self.place / "entry.partial"
+        self.partial.mkdir()
+        self.ran: list[list[str]] = []
+        for patch in (mock.patch.object(toolchain, "run_logged", self.run_it),
+                      mock.patch.object(tools, "run_logged", self.run_it),
+                      mock.patch.object(cache, "need_space"),
+                      mock.patch.object(sys, "stderr", io.StringIO())):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def run_it(self, argv: Sequence[str], *_: Any, **__: Any) -> None:
+        self.ran.append(list(argv))
+        for word in argv:
+            if word.endswith("root.tar"):
+                Path(word).touch()
+
+    def test_toolchain_is_made(self) -> None:
+        toolchain._make(self.partial)
+        self.assertTrue((self.partial / "root").is_dir())
+        self.assertEqual([path.name for path in self.partial.iterdir()], ["root"])
+        (fetch,) = (line for line in self.ran if "mmdebstrap" in line)
+        self.assertIn(f"deb {archive.MIRROR} trixie main", fetch)
+        self.assertEqual(fetch[fetch.index("trixie") + 1], str(self.partial / "root.tar"))
+
+    def test_what_was_fetched_is_not_fetched_again(self) -> None:
+        (self.partial / "archive-complete").touch()
+        (self.partial / "root.tar").touch()
+        toolchain._make(self.partial)
+        self.assertEqual([line[0] for line in self.ran], ["tar"])
+
+    def test_single_tools_are_made(self) -> None:
+        tools._make("herd", ("herdtools7",), self.partial)
+        self.assertEqual([path.name for path in self.partial.iterdir()], ["root"])
+        self.assertIn("--include=herdtools7", self.ran[0])
+
+
+class SingleTools(InPlace):
+    def test_other_packages_are_another_root(self) -> None:
+        self.assertEqual(tools.ensure("a", "x").name, "root")
+        names = {tools.ensure(*arguments).parent.name for arguments in (("a", "x"), ("a", "y"), ("a", "x", "y"))}
+        self.assertEqual(len(names), 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
