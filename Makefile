@@ -19,6 +19,8 @@ help:
 	@echo 'make coverage         which lines of the module the tests reach, and why not the others'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, types, spelling'
 	@echo 'make matrix           every kernel series: apply, check, build, boot, KUnit, demo'
+	@echo 'make htmldocs         render Documentation/ as HTML, with the kernel-doc of the API'
+	@echo 'make series           unpack the patches onto a git tree, or write them back [ARGS="unpack DIR"]'
 	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
 	@echo 'make modules          build rust_fsdax.ko                 [KERNEL=plain|debug] [KDIR=DIR]'
@@ -36,8 +38,8 @@ python:
 	@command -v python3 >/dev/null || \
 		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
-.PHONY: demo test bench check soak model powerfail coverage matrix
-demo test bench check soak model powerfail coverage matrix: python
+.PHONY: demo test bench check soak model powerfail coverage matrix htmldocs series
+demo test bench check soak model powerfail coverage matrix htmldocs series: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

@@ -13,13 +13,13 @@ _SUITE = "forky"
 _MIB = 600
 
 
-def ensure(name: str, *packages: str) -> Path:
+def ensure(name: str, *packages: str, suite: str = _SUITE) -> Path:
     """The root NAME with these packages and what they depend on, made if it is not there yet."""
-    entry = f"{name}-{cache.key(_SUITE, archive.MIRROR, *packages)}"
-    return cache.entry(entry, partial(_make, name, packages)) / "root"
+    entry = f"{name}-{cache.key(suite, archive.MIRROR, *packages)}"
+    return cache.entry(entry, partial(_make, name, packages, suite)) / "root"
 
 
-def _make(name: str, packages: tuple[str, ...], entry: Path) -> None:
+def _make(name: str, packages: tuple[str, ...], suite: str, entry: Path) -> None:
     cache.need_space(_MIB, name)
     packed, unfinished = entry / "root.tar", entry / "root.partial"
     # A mirror that lags behind by weeks is no reason to do without: signatures are checked.
@@ -27,12 +27,18 @@ def _make(name: str, packages: tuple[str, ...], entry: Path) -> None:
                 "--variant=extract", f"--include={','.join(packages)}",
                 "--aptopt=APT::Install-Recommends \"false\"",
                 "--aptopt=Acquire::Check-Valid-Until \"false\"",
-                _SUITE, str(packed), f"deb {archive.MIRROR} {_SUITE} main"],
+                suite, str(packed), f"deb {archive.MIRROR} {suite} main"],
                LOGS / f"{name}.log", f"fetch {' and '.join(packages)} (about 0.5 min)",
                explain=archive.explain)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     run_logged(["tar", "-xf", str(packed), "-C", str(unfinished), "--no-same-owner",
                 "--exclude=./dev/*"], LOGS / f"{name}-unpack.log", f"unpack {' and '.join(packages)}")
+    certificates = sorted(unfinished.glob("usr/share/ca-certificates/*/*.crt"))
+    if certificates:
+        # What configuring ca-certificates would write: Python's requests fails without it.
+        bundle = unfinished / "etc/ssl/certs/ca-certificates.crt"
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        bundle.write_text("".join(path.read_text() for path in certificates))
     unfinished.rename(entry / "root")
     packed.unlink()
