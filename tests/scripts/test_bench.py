@@ -16,6 +16,7 @@ _SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(_SCRIPTS))
 
 from fsdaxlib import plot
+from fsdaxlib.progress import CHECKOUT
 
 _loader = importlib.machinery.SourceFileLoader("bench", str(_SCRIPTS / "bench"))
 _spec = importlib.util.spec_from_loader("bench", _loader)
@@ -100,6 +101,13 @@ class Charts(unittest.TestCase):
             xml.dom.minidom.parse(str(path))
             plot.ranges(path, "ranges", "instructions", [plot.Range("r", "rust", range(1, 102))])
             xml.dom.minidom.parse(str(path))
+
+    def test_picture_of_the_readme_is_that_of_the_baseline(self) -> None:
+        name = "break-cost.svg"
+        with tempfile.TemporaryDirectory() as directory:
+            bench.plots(bench.load(bench.BASELINE), {}, Path(directory))
+            drawn = (Path(directory) / name).read_text()
+        self.assertEqual(drawn, (CHECKOUT / "Documentation/pictures" / name).read_text())
 
     def test_numbers_on_axes(self) -> None:
         self.assertEqual([plot.short(value) for value in (1, 1000, 4096, 2_000_000, 1e10)],
