@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache, sandbox, toolchain
+from . import cache, sandbox, toolchain, version
 from .archive import MIRROR, Archive, Unreachable, explain
 from .progress import CHECKOUT, LOGS, Fail, Misuse, run_logged, step
 from .sandbox import Bind
@@ -56,7 +56,8 @@ class Source:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of a series and of a source to a program."""
+    """Add the choice of a series and of a source to a program, and --version."""
+    version.add_option(parser)
     parser.add_argument("--series", action=_ToEnvironment, variable=SERIES, metavar="X.Y",
                         help=f"the kernel series, of {', '.join(supported())} "
                              "(default: the newest whose source can be had)")
