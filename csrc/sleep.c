@@ -50,6 +50,7 @@ void rust_fsdax_wait_init(struct wait_bit_queue_entry *entry,
  */
 void rust_fsdax_wake(struct wait_queue_head *queue, struct wait_bit_key key)
 {
+	/* The caller's barrier pairs with that of prepare_to_wait_event(). */
 	if (waitqueue_active(queue))
 		__wake_up(queue, TASK_NORMAL, 1, &key);
 }

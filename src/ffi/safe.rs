@@ -22,7 +22,12 @@ macro_rules! safe_functions {
         // must not sleep, debug kernels say so, and nothing else is wrong. `pfn_to_page()` computes
         // since device memory needs `CONFIG_SPARSEMEM_VMEMMAP`; a reference to a pgmap or to the
         // module that is taken and not put is never missed.
-        #[allow(clashing_extern_declarations, improper_ctypes)]
+        // Clippy does not know that such a block promises something.
+        #[allow(
+            clashing_extern_declarations,
+            clippy::unnecessary_safety_comment,
+            improper_ctypes
+        )]
         unsafe extern "C" {
             $(pub(crate) safe fn $name($($arg: $ty),*) $(-> $ret)?;)*
         }

@@ -283,7 +283,8 @@ impl<'m> Pages<'m> {
         let count = project!(mut self.mapping.as_raw(), .nrpages);
         // SAFETY: By the invariant of `Mapping` it is valid, and by that of `self` the lock held that
         // protects this.
-        unsafe { *count = (*count).wrapping_add_signed(pages) };
+        let count = unsafe { &mut *count };
+        *count = count.wrapping_add_signed(pages);
     }
 
     /// The marks of the entry at the position.
@@ -421,7 +422,7 @@ impl<'m> Marks<'_, 'm> {
     /// Sets `mark`.
     pub(crate) fn set(&mut self, mark: Mark) {
         // SAFETY: By the invariant of `Pages` the lock is held.
-        unsafe { bindings::xas_set_mark(&mut self.0.xas, mark.raw()) }
+        unsafe { bindings::xas_set_mark(&self.0.xas, mark.raw()) }
     }
 
     /// Clears `mark`.

@@ -35,6 +35,7 @@ use crate::{
             self,
             vm_fault_t, //
         },
+        safe,
         vm_fault, //
     },
     fsdax,
@@ -76,8 +77,10 @@ unsafe extern "C" fn direct_access(
     kaddr: *mut *mut c_void,
     pfn: *mut c_ulong,
 ) -> c_long {
-    // SAFETY: The caller promises that it is the private data of the device.
-    let pgmap = unsafe { &*bindings::dax_get_private(dax).cast::<TestPgmap>() };
+    // SAFETY: The caller promises a device.
+    let private = unsafe { bindings::dax_get_private(dax) };
+    // SAFETY: The caller promises that this is its private data.
+    let pgmap = unsafe { &*private.cast::<TestPgmap>() };
     if pgoff == BAD {
         return -(bindings::EHWPOISON as c_long);
     }
@@ -85,7 +88,7 @@ unsafe extern "C" fn direct_access(
     // SAFETY: The arguments of `dax_direct_access()`, which may not be null here.
     unsafe { *pfn = found };
     // SAFETY: The caller promises a place for the address of memory that the kernel has mapped.
-    unsafe { *kaddr = bindings::rust_fsdax_pfn_to_virt(found) };
+    unsafe { *kaddr = safe::rust_fsdax_pfn_to_virt(found) };
     (pgmap.pages() - pgoff) as c_long
 }
 
@@ -165,8 +168,10 @@ unsafe extern "C" fn iomap_begin(
     iomap: *mut bindings::iomap,
     srcmap: *mut bindings::iomap,
 ) -> c_int {
-    // SAFETY: The caller promises that it is the private data of the inode.
-    let faulted = unsafe { &*(*inode).i_private.cast::<Faulted>() };
+    // SAFETY: The caller promises an inode.
+    let private = unsafe { (*inode).i_private };
+    // SAFETY: The caller promises that this is its private data.
+    let faulted = unsafe { &*private.cast::<Faulted>() };
     let extent = &faulted.extent;
 
     faulted.asked.fetch_add(1, Relaxed);

@@ -218,7 +218,9 @@ mod tests {
         let file = Faulted::new(&pgmap, Extent::default())?;
 
         // SAFETY: The superblock is that of the test.
-        unsafe { (*(*file.file.inode()).i_sb).s_magic = bindings::EROFS_SUPER_MAGIC_V1 as usize };
+        let sb = unsafe { (*file.file.inode()).i_sb };
+        // SAFETY: The superblock is ours, too.
+        unsafe { (*sb).s_magic = bindings::EROFS_SUPER_MAGIC_V1 as usize };
         check_eq!(file.fault(5, Order::Pmd, true)?, (vm_fault::NEEDDSYNC, 0));
         check_eq!(file.file.kind(0), Some(Kind::Tracked));
         Ok(())

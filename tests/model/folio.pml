@@ -243,7 +243,7 @@ inline request(f, s, won)
 			cnt[f] = 1;
 		}
 		d_step { TOUCH(); ours[f] = true; }
-		/* FolioRef::set_association() */
+		/* LockedFolio::set() */
 		d_step { TOUCH(); owner[f] = s; }
 	:: else
 	fi;
