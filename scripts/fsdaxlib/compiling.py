@@ -27,9 +27,9 @@ def checkpatch(series: str) -> None:
 
 
 # What checkpatch is asked everywhere. Signed-off-by is the submitter's to add, and Fixes: cannot be
-# found out from a source without history.
+# found out, or looked up, in a source without history.
 CHECKPATCH = ("--strict", "--quiet", "--terse", "--show-types",
-              "--ignore=CAMELCASE,FILE_PATH_CHANGES,MISSING_FIXES_TAG")
+              "--ignore=CAMELCASE,FILE_PATH_CHANGES,MISSING_FIXES_TAG,UNKNOWN_COMMIT_ID")
 
 
 def touched(series: str) -> list[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import compiling, guest, kernel, ktap, kunit, machine, model, programs, sandbox, source, toolchain, unsafe, usage
+from . import (compiling, fixes, guest, kernel, ktap, kunit, machine, model, programs, sandbox, source,
+               toolchain, unsafe, usage)
 from .progress import BUILD, CHECKOUT, LOGS, Fail, Misuse, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"
@@ -113,8 +114,11 @@ def _audit() -> ktap.Report:
 
 
 def _series() -> ktap.Report:
-    """Whether the series that this run does not build apply and compile, where their source can be had."""
-    cases = []
+    """Whether the series that this run does not build apply and compile, where their source can be had.
+
+    And whether the fixes apply without them.
+    """
+    cases = _fixes()
     for series in source.supported():
         if series == source.chosen().series:
             continue
@@ -135,6 +139,26 @@ def _series() -> ktap.Report:
                 step(str(fail))
                 cases.append(ktap.Case(f"{origin.release}: {what}", "failed"))
     return ktap.Report(cases)
+
+
+def _fixes() -> list[ktap.Case]:
+    cases = []
+    for series in fixes.supported():
+        name = f"{series}: the fixes apply to plain source, all and each"
+        try:
+            origin = source.obtain(series)
+        except Fail as fail:
+            step(str(fail))
+            cases.append(ktap.Case(name, "skipped"))
+            continue
+        try:
+            for what, chain in fixes.chains(fixes.patches(series)):
+                fixes.apply(origin, what, chain)
+            cases.append(ktap.Case(name, "passed"))
+        except Fail as fail:
+            step(str(fail))
+            cases.append(ktap.Case(name, "failed"))
+    return cases
 
 
 @functools.cache
