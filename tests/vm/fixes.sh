@@ -157,5 +157,6 @@ case ${1:?which patch} in
 16) cases xfs reflink "R12 a swap of extents is refused beside a pin" ;;
 17) cases xfs reflink "R12 clone waits for a pin in either file" ;;
 18) cases xfs reflink "R12 dedupe that a signal ends says EINTR" ;;
+20) cases ext4 unwritten "R5" ;;
 *) exit 77 ;;
 esac
