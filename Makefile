@@ -25,6 +25,7 @@ help:
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
 	@echo 'make modules          build rust_fsdax.ko                 [KERNEL=plain|debug] [KDIR=DIR]'
 	@echo 'make modules_install  install it           INSTALL_MOD_PATH=DIR [KERNEL=...] [KDIR=DIR]'
+	@echo 'make install          fsdax-pins, its man page, completion and units  [PREFIX=/usr/local] [DESTDIR=]'
 	@echo 'make clean            remove build/'
 	@echo
 	@echo 'scripts/vm run SCRIPT runs your own script in a guest; see scripts/vm run --help.'
@@ -74,6 +75,36 @@ modules_install: python
 		exit 2; }
 	@scripts/build modules_install --kernel $(KERNEL) '$(INSTALL_MOD_PATH)'
 endif
+
+# What is for a running system. Nothing is built; Python 3 is needed to run it.
+PREFIX ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+DATADIR ?= $(PREFIX)/share/rust_fsdax
+MANDIR ?= $(PREFIX)/share/man
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+INSTALL ?= install
+
+.PHONY: install uninstall
+install:
+	$(INSTALL) -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(DATADIR)/fsdaxpins' '$(DESTDIR)$(MANDIR)/man8' \
+		'$(DESTDIR)$(COMPLETIONDIR)' '$(DESTDIR)$(UNITDIR)'
+	$(INSTALL) -m 755 scripts/fsdax-pins '$(DESTDIR)$(SBINDIR)'
+	$(INSTALL) -m 644 scripts/fsdaxpins/*.py '$(DESTDIR)$(DATADIR)/fsdaxpins'
+	$(INSTALL) -m 755 scripts/break-waits.bt '$(DESTDIR)$(DATADIR)'
+	$(INSTALL) -m 644 man/fsdax-pins.8 '$(DESTDIR)$(MANDIR)/man8'
+	$(INSTALL) -m 644 scripts/fsdax-pins.bash-completion '$(DESTDIR)$(COMPLETIONDIR)/fsdax-pins'
+	for unit in fsdax-pins.service fsdax-pins.timer; do \
+		sed 's|@SBINDIR@|$(SBINDIR)|' scripts/systemd/$$unit >'$(DESTDIR)$(UNITDIR)'/$$unit && \
+		chmod 644 '$(DESTDIR)$(UNITDIR)'/$$unit || exit 1; \
+	done
+
+uninstall:
+	rm -f '$(DESTDIR)$(SBINDIR)/fsdax-pins' '$(DESTDIR)$(MANDIR)/man8/fsdax-pins.8' \
+		'$(DESTDIR)$(COMPLETIONDIR)/fsdax-pins' '$(DESTDIR)$(UNITDIR)'/fsdax-pins.service \
+		'$(DESTDIR)$(UNITDIR)'/fsdax-pins.timer
+	rm -rf '$(DESTDIR)$(DATADIR)/fsdaxpins' '$(DESTDIR)$(DATADIR)/break-waits.bt'
+	-rmdir '$(DESTDIR)$(DATADIR)'
 
 .PHONY: clean
 clean:
