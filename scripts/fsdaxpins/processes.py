@@ -109,7 +109,9 @@ def find(machine: Machine, busy: list[Busy], patience_s: float = 2.0,
     if not busy:
         return [], []
     try:
-        todo = sorted(int(name) for name in os.listdir(machine.proc) if name.isdecimal())
+        # Without this one, which may have inherited a file.
+        todo = sorted(int(name) for name in os.listdir(machine.proc)
+                      if name.isdecimal() and int(name) != os.getpid())
     except OSError as error:
         raise Fail(f"Cannot list {machine.proc}: {error.strerror}.") from None
     files, holders, stuck = Files(busy), [], []

@@ -29,7 +29,15 @@ static char *output_of(const char *cmd, int *status)
 	return buf;
 }
 
-/* Runs in the checkout. */
+/* What follows runs in the checkout. */
+static bool no_fsdax_pins(void)
+{
+	if (!access("scripts/fsdax-pins", X_OK) && !system("python3 -c 1 2>/dev/null"))
+		return false;
+	printf("# no python3 or no scripts/fsdax-pins here\n");
+	return true;
+}
+
 static void command_names_the_file(const struct env *e)
 {
 	struct job job = { .op = OP_TRUNCATE, .first = 0 };
@@ -37,10 +45,8 @@ static void command_names_the_file(const struct env *e)
 	struct pin pin;
 	int status;
 
-	if (access("scripts/fsdax-pins", X_OK) || system("python3 -c 1 2>/dev/null")) {
-		printf("# no python3 or no scripts/fsdax-pins here\n");
+	if (no_fsdax_pins())
 		return;
-	}
 	out = output_of("scripts/fsdax-pins 2>&1", &status);
 	check(WEXITSTATUS(status) == 3 && strstr(out, "not loaded"), "without the module: %s", out);
 	start_bound(e);
@@ -56,17 +62,83 @@ static void command_names_the_file(const struct env *e)
 	out = output_of("scripts/fsdax-pins 2>&1", &status);
 	check(!status && strstr(out, path), "no %s: %s", path, out);
 	check(strstr(out, "break, "), "nobody waits: %s", out);
+	check(strstr(out, "maps it, shared rw") && strstr(out, "has the file open, rw"),
+	      "no process: %s", out);
 	printf("# %s", "what fsdax-pins prints:\n");
 	for (char *s = strtok(out, "\n"); s; s = strtok(NULL, "\n"))
 		printf("#   %s\n", s);
 	out = output_of("scripts/fsdax-pins --json 2>&1", &status);
-	check(!status && strstr(out, path) && strstr(out, "\"what\": \"break\""), "%s", out);
+	check(!status && strstr(out, path) && strstr(out, "\"what\": \"break\"") &&
+	      strstr(out, "\"version\": 1"), "%s", out);
 	out = output_of("scripts/fsdax-pins --json --no-paths 2>&1", &status);
 	check(!status && !strstr(out, path), "a path in spite of --no-paths");
 	unpin_all(&pin);
 	job_succeeds(&job);
 	munmap(p, N * PAGE);
 	close(job.fd);
+	end_bound(e);
+}
+
+static void command_names_direct_io(const struct env *e)
+{
+	struct job job = { .op = OP_TRUNCATE, .first = 0 };
+	char wanted[64], *out, *p, *line;
+	struct slow_read slow;
+	int status;
+
+	if (no_fsdax_pins())
+		return;
+	start_bound(e);
+	job.fd = create_file(e, "f", N, 100);
+	p = map_file(job.fd, N, RW);
+	slow_read_start(&slow, p + 9 * PAGE, 2, 700);
+	job_start(&job);
+	check(job_sleeps(&job), "truncate did not wait");
+	out = output_of("scripts/fsdax-pins 2>&1", &status);
+	snprintf(wanted, sizeof(wanted), "[%d] ", getpid());
+	line = strstr(out, "does direct I/O with it, pread64 of thread ");
+	check(!status && line && strstr(out, "9-10"), "no direct I/O: %s", out);
+	while (line > out && line[-1] != '\n')
+		line--;
+	check(strstr(line, wanted) && strstr(line, wanted) < strchr(line, '\n'), "not of %s: %s",
+	      wanted, out);
+	printf("# %s", "what fsdax-pins prints:\n");
+	for (char *s = strtok(out, "\n"); s; s = strtok(NULL, "\n"))
+		printf("#   %s\n", s);
+	slow_read_end(&slow);
+	job_succeeds(&job);
+	munmap(p, N * PAGE);
+	close(job.fd);
+	end_bound(e);
+}
+
+#define METRICS	"scripts/fsdax-pins --prometheus /tmp/f.prom 2>&1; cat /tmp/f.prom"
+
+static void command_tells_who_serves(const struct env *e)
+{
+	char *out, wanted[128];
+	int status;
+
+	if (no_fsdax_pins())
+		return;
+	start_bound(e);
+	out = output_of("scripts/fsdax-pins --mounts 2>&1", &status);
+	check(!status && strstr(out, e->dir) && strstr(out, "always  rust_fsdax"), "bound: %s", out);
+	must(umount(e->dir));
+	module_bind(false);
+	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
+	out = output_of("scripts/fsdax-pins --mounts 2>&1", &status);
+	snprintf(wanted, sizeof(wanted), "warning: %s is a DAX mount that stock", e->dir);
+	check(WEXITSTATUS(status) == 6 && strstr(out, wanted) &&
+	      strstr(out, "parameters/bind is N"), "status %#x without binding: %s", status, out);
+	out = output_of(METRICS, &status);
+	check(!status && strstr(out, "\nrust_fsdax_stock_dax_mounts 1\n"), "metrics: %s", out);
+	must(umount(e->dir));
+	module_bind(true);
+	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
+	out = output_of(METRICS, &status);
+	check(!status && strstr(out, "\nrust_fsdax_stock_dax_mounts 0\n") &&
+	      strstr(out, "served_by=\"rust_fsdax\""), "metrics: %s", out);
 	end_bound(e);
 }
 
@@ -83,6 +155,42 @@ static bool reads_until(FILE *from, const char *words, char *all, size_t size)
 			return true;
 	}
 	return !words;
+}
+
+static void command_watches_a_break(const struct env *e)
+{
+	struct job job = { .op = OP_TRUNCATE, .first = 0 };
+	static char out[1 << 12];
+	struct pin pin;
+	FILE *from;
+	int status;
+	char *p;
+
+	if (no_fsdax_pins())
+		return;
+	start_bound(e);
+	job.fd = create_file(e, "f", N, 100);
+	p = map_file(job.fd, N, RW);
+	pin_pages(&pin, p + 3 * PAGE, 2);
+	job_start(&job);
+	check(job_sleeps(&job), "truncate did not wait");
+	from = popen("scripts/fsdax-pins --wait --timeout 120 2>&1", "re");
+	check(from, "popen: %m");
+	check(reads_until(from, "waits for page 3 of ", out, sizeof(out)), "the first: %s", out);
+	check(strstr(out, "; 2 busy pages\n"), "not two: %s", out);
+	unpin_page(&pin, NULL);
+	check(reads_until(from, "waits for page 4 of ", out, sizeof(out)), "the second: %s", out);
+	unpin_all(&pin);
+	job_succeeds(&job);
+	reads_until(from, NULL, out, sizeof(out));
+	status = pclose(from);
+	check(!status && strstr(out, "does not wait any more\n"), "status %#x: %s", status, out);
+	printf("# %s", "what fsdax-pins --wait prints:\n");
+	for (char *s = strtok(out, "\n"); s; s = strtok(NULL, "\n"))
+		printf("#   %s\n", s);
+	munmap(p, N * PAGE);
+	close(job.fd);
+	end_bound(e);
 }
 
 static void bpftrace_prints_a_histogram(const struct env *e)
@@ -143,6 +251,9 @@ static void bpftrace_prints_a_histogram(const struct env *e)
 
 static const struct test tests[] = {
 	{ "fsdax-pins names the file and who waits", command_names_the_file, ONCE },
+	{ "fsdax-pins names who does direct I/O", command_names_direct_io, ONCE },
+	{ "fsdax-pins --mounts and --prometheus tell who serves", command_tells_who_serves, ONCE },
+	{ "fsdax-pins --wait follows a break to its end", command_watches_a_break, ONCE },
 	{ "break-waits.bt prints a histogram", bpftrace_prints_a_histogram, ONCE },
 	{ }
 };
