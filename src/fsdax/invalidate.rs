@@ -10,6 +10,7 @@
 use super::{
     layout_break::{
         break_layouts,
+        remove_settled,
         wait_for,
         Data,
         OnBusy, //
@@ -31,11 +32,16 @@ use crate::{
     }, //
 };
 
-/// Zaps and removes the entries in `range`, which the caller knows to be idle.
+/// Removes the entries in `range`, which the caller knows to be idle.
 ///
-/// Entries that are busy after all stay, zapped, and are warned about. Process context, may
-/// sleep. Follows `dax_delete_mapping_range()`.
+/// Most often that is what a break left for the filesystem to decide on ([`Data::Decide`]): it is
+/// mapped nowhere and holds nothing. Anything else has its layout broken. Entries that are busy
+/// after all stay, zapped, and are warned about. Process context, may sleep. Follows
+/// `dax_delete_mapping_range()`.
 pub(crate) fn delete_range(mapping: Mapping<'_>, range: Range) {
+    if remove_settled(mapping, range) == Left::Idle {
+        return;
+    }
     let busy = break_layouts(mapping, range, Data::Discard, OnBusy::Fail).is_err();
     warn_on_once!(busy);
 }

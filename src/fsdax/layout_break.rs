@@ -413,6 +413,23 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
     }
 }
 
+/// Removes the entries in `range` that hold nothing and are all in it, dirty or not.
+///
+/// [`Left::Busy`] at the first one that a break has to look at.
+pub(super) fn remove_settled(mapping: Mapping<'_>, range: Range) -> Left {
+    let mut walk = Walk::new(mapping, range);
+
+    while let Some(mut at) = walk.next() {
+        let settled = at.entry().kind() != Kind::Tracked && !at.is_partial();
+        if !settled || look_again(&mut at) == Left::Busy {
+            return Left::Busy;
+        }
+        trace::remove(|| at.event());
+        at.remove();
+    }
+    Left::Idle
+}
+
 /// The first pfn in `range` that somebody uses beyond page tables, after unmapping it.
 ///
 /// Process context, may sleep. Follows `dax_layout_busy_page_range()`.
