@@ -163,7 +163,7 @@ class Roots(InPlace):
         self.assertEqual([line[0] for line in self.ran], ["tar"])
 
     def test_single_tools_are_made(self) -> None:
-        tools._make("herd", ("herdtools7",), self.partial)
+        tools._make("herd", ("herdtools7",), "forky", self.partial)
         self.assertEqual([path.name for path in self.partial.iterdir()], ["root"])
         self.assertIn("--include=herdtools7", self.ran[0])
 

@@ -29,7 +29,7 @@ WRONG = {
     "check nothing": "there is no check nothing",
     "coverage nothing": "There is no such suite",
     "demo 7": "unrecognized arguments: 7",
-    "fsdax-pins --watch never": "--watch: invalid",
+    "fsdax-pins --watch never": "--watch: never is not a time",
     "htmldocs 7": "unrecognized arguments: 7",
     "matrix --series 6.1": "no series for Linux 6.1 here",
     "model nothing": "no world, mutation or litmus test nothing",
