@@ -402,7 +402,7 @@ class Watch(OnTree):
 
     @unittest.skipUnless(shutil.which("tmux"), "no tmux")
     def test_terminal(self) -> None:
-        """80 columns and 9 lines of a real one, then other contents, then ^C."""
+        # 80 columns and 9 lines of a real one, then other contents, then ^C.
         self.tree.populate()
         socket = self.tree.top / "tmux"
 
