@@ -3,8 +3,9 @@
 
 import os
 import sys
+from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.environ["srctree"], "Documentation/sphinx"))
+sys.path.insert(0, str(Path(os.environ["srctree"]) / "Documentation/sphinx"))
 
 project = "rust_fsdax"
 author = "rust_fsdax developers"

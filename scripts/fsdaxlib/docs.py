@@ -25,8 +25,10 @@ def shown_files() -> list[str]:
 
 
 def gather() -> Path:
-    """The documents, and beside them a directory like a kernel source: what they show, and the kernel's
-    extension of Sphinx."""
+    """The documents, and beside them a directory like a kernel source.
+
+    It has what they show, and the kernel's extension of Sphinx.
+    """
     patched, made = kernel.source_tree(), BUILD / "docs"
     shutil.rmtree(made, ignore_errors=True)
     shutil.copytree(SOURCES, made)

@@ -107,7 +107,7 @@ class Tree:
     def defines(self, path: str) -> bool:
         """Whether a Rust path of at least two parts leads to something."""
         *_, within, name = path.split("::")
-        if path.split("::")[0] in _CRATES:
+        if path.split("::", maxsplit=1)[0] in _CRATES:
             return True
         defined = re.compile(_DEFINES.format(name))
         rust = {file: text for file, text in self.texts.items() if file.suffix == ".rs"}
@@ -201,6 +201,11 @@ def _in_literal(text: str, tree: Tree) -> Iterator[tuple[str, str | None]]:
                     if not any(f'"{match["option"]}"' in code for code in tree.texts.values())
                     and match["option"] != "--help")
         return
+    yield from _names_in(text, tree)
+
+
+def _names_in(text: str, tree: Tree) -> Iterator[tuple[str, str | None]]:
+    """As _in_literal(), of what is no command."""
     rest = text
     for match in _RUST_PATH.finditer(text):
         if not tree.defines(match["path"]):
@@ -215,12 +220,16 @@ def _in_literal(text: str, tree: Tree) -> Iterator[tuple[str, str | None]]:
             there = _is_there(name, tree.functions)
         if not there:
             yield f"there is no function {name}()", name if name.isidentifier() else None
-    if "/" in rest or _COMMIT.fullmatch(rest):
-        return
+    if "/" not in rest and not _COMMIT.fullmatch(rest):
+        yield from _words_in(rest, tree)
+
+
+def _words_in(rest: str, tree: Tree) -> Iterator[tuple[str, str | None]]:
+    """As _in_literal(), of single words."""
     words = _GLOB.findall(rest)
     for word in words:
         # In a longer literal, a command for instance, only what looks like a name of code.
-        if len(words) > 1 and "_" not in word or len(word) < 3 or word in _ELSEWHERE:
+        if (len(words) > 1 and "_" not in word) or len(word) < 3 or word in _ELSEWHERE:
             continue
         if not _is_there(word, tree.words):
             yield f"nothing is called {word}", word if word.isidentifier() else None

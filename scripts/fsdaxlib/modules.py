@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The files of the module as a graph: which file uses which, on which floor it is, and how long
-files and functions are.
+"""The files of the module as a graph: who uses whom, on which floor it is, how long it is.
 
 A floor is a file of src/ and the directory of the same name. It uses lower floors only. The file
 of a floor says what others may use of it, by `pub(crate) use`, which is no use of its own; the
@@ -68,7 +67,7 @@ class Graph:
 
 def floor(name: str) -> str:
     """The floor that a file is on."""
-    return name.split("/")[0]
+    return name.split("/", maxsplit=1)[0]
 
 
 def graph(tree: Path = CHECKOUT) -> Graph:
@@ -137,7 +136,7 @@ def _functions(name: str, text: str) -> Iterator[Function]:
     for match in _FN.finditer(text):
         end = re.compile(rf"^{match[1]}\}}$", re.MULTILINE).search(text, match.end())
         # One without a body is a declaration.
-        if end and ";" not in text[match.end():text.find("{", match.end())].split("\n")[-1]:
+        if end and ";" not in text[match.end():text.find("{", match.end())].rsplit("\n", maxsplit=1)[-1]:
             line = text.count("\n", 0, match.start()) + 1
             yield Function(name, line, match[2], text.count("\n", 0, end.start()) + 2 - line)
 

@@ -121,8 +121,10 @@ def description(cover: str) -> str:
 
 
 def write(tree: Path, patches: Path, base: str | None = None) -> int:
-    """Write the branch that is checked out in TREE to the directory that its series has in PATCHES;
-    return the number of patches. BASE is another commit that it was rebased onto."""
+    """Write the branch that is checked out in TREE to the directory that its series has in PATCHES.
+
+    Return the number of patches. BASE is another commit that it was rebased onto.
+    """
     git = Git(tree)
     branch = git("symbolic-ref", "--short", "--quiet", "HEAD", ok=False)
     series = git("config", f"branch.{branch}.fsdaxSeries", ok=False)

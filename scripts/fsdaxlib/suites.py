@@ -12,8 +12,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import (compiling, fixes, guest, kernel, ktap, kunit, machine, model, programs, sandbox, source,
-               toolchain, unsafe, usage)
+from . import (
+    compiling,
+    fixes,
+    guest,
+    kernel,
+    ktap,
+    kunit,
+    machine,
+    model,
+    programs,
+    sandbox,
+    source,
+    toolchain,
+    unsafe,
+    usage,
+)
 from .progress import BUILD, CHECKOUT, LOGS, Fail, Misuse, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"

@@ -117,22 +117,28 @@ def audit_text(path: str, text: str, known: Iterable[str]) -> File:
             continue
         if kind == "block":
             inside.update(range(token.line, _end(path, tokens, i) + 1))
-        documented = kind in _DOCUMENTED
-        safety = _documented(tokens, i) if documented else _argued(tokens, i)
-        if not safety:
-            missing = "section \"# Safety\"" if documented else "comment \"SAFETY:\""
-            file.problems.append(f"{path}:{token.line}: The unsafe {kind} has no {missing}.")
-        elif documented and _NO_PROMISE.match(safety):
-            file.problems.append(f"{path}:{token.line}: The section \"# Safety\" says who calls, and not what "
-                                 "must be so.")
-        elif not documented and _NO_FACT.match(safety):
-            file.problems.append(f"{path}:{token.line}: The comment \"SAFETY:\" names no fact.")
+        safety = _documented(tokens, i) if kind in _DOCUMENTED else _argued(tokens, i)
+        if wrong := _wrong_reason(kind, safety):
+            file.problems.append(f"{path}:{token.line}: {wrong}.")
         named = tuple(_RULE.findall(safety or ""))
         if strange := [rule for rule in named if rule not in known]:
             file.problems.append(f"{path}:{token.line}: {_DESIGN} has no rule {strange[0]}.")
         file.uses.append(Use(token.line, kind, safety, named or file.rules))
     file.unsafe_lines = len(inside)
     return file
+
+
+def _wrong_reason(kind: str, safety: str | None) -> str | None:
+    """What is wrong with the reason that is given for unsafe code."""
+    documented = kind in _DOCUMENTED
+    if not safety:
+        missing = "section \"# Safety\"" if documented else "comment \"SAFETY:\""
+        return f"The unsafe {kind} has no {missing}"
+    if documented and _NO_PROMISE.match(safety):
+        return "The section \"# Safety\" says who calls, and not what must be so"
+    if not documented and _NO_FACT.match(safety):
+        return "The comment \"SAFETY:\" names no fact"
+    return None
 
 
 def _read_rules(file: File, tokens: Sequence[Token], known: frozenset[str]) -> None:

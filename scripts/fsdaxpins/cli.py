@@ -19,8 +19,20 @@ from dataclasses import asdict
 from typing import NoReturn
 
 from . import mounts, prometheus, state, wait, who
-from .machine import (INTERRUPTED, MODULE, NO_DEBUGFS, NOT_LOADED, NOT_PERMITTED, OK, STOCK, TIMEOUT,
-                      UNREADABLE, USAGE, Fail, Machine)
+from .machine import (
+    INTERRUPTED,
+    MODULE,
+    NO_DEBUGFS,
+    NOT_LOADED,
+    NOT_PERMITTED,
+    OK,
+    STOCK,
+    TIMEOUT,
+    UNREADABLE,
+    USAGE,
+    Fail,
+    Machine,
+)
 from .paths import Paths
 from .render import cut, duration, file_name, render, waiting
 
@@ -152,7 +164,7 @@ def _mounts(args: argparse.Namespace, machine: Machine) -> int:
     bound = state.read_mounts(machine.directory()) if machine.loaded() else []
     found = mounts.find(machine, bound)
     if args.json:
-        _print_json(asdict(found), False)
+        _print_json(asdict(found), one_line=False)
     else:
         print(mounts.render(found), flush=True)
     if not found.loaded:
@@ -170,7 +182,7 @@ def _wait(args: argparse.Namespace, machine: Machine) -> int:
         status = TIMEOUT if event.event == "timeout" else OK
         if args.json:
             _print_json({"event": event.event, "waiter": event.waiter and asdict(event.waiter),
-                         "busy_pages": event.busy, "seconds": round(event.seconds, 1)}, True)
+                         "busy_pages": event.busy, "seconds": round(event.seconds, 1)}, one_line=True)
         else:
             print(_said(event, args.wait), flush=True)
     return status

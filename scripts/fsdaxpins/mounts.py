@@ -103,10 +103,9 @@ def _warning(mount: DaxMount, bind: str | None) -> str | None:
 
 def render(mounts: Mounts) -> str:
     lines = [["DEVICE", "TYPE", "DAX", "SERVED BY", "MOUNTED AT"]]
-    for mount in mounts.mounts:
-        lines.append([printable(mount.name), mount.fs, mount.dax,
-                      "stock fs/dax.c" if mount.served_by == STOCK else mount.served_by,
-                      ", ".join(mount.paths) or "- (not in this mount namespace)"])
+    lines += ([printable(mount.name), mount.fs, mount.dax,
+               "stock fs/dax.c" if mount.served_by == STOCK else mount.served_by,
+               ", ".join(mount.paths) or "- (not in this mount namespace)"] for mount in mounts.mounts)
     out = table(lines, set()) if mounts.mounts else ["No mount has DAX files."]
     if mounts.loaded and mounts.bind == "N":
         out.append(f"The next mounts will be served by stock fs/dax.c: /sys/module/{MODULE}/parameters/bind "

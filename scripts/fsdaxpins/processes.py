@@ -110,8 +110,8 @@ def find(machine: Machine, busy: list[Busy], patience_s: float = 2.0,
         return [], []
     try:
         # Without this one, which may have inherited a file.
-        todo = sorted(int(name) for name in os.listdir(machine.proc)
-                      if name.isdecimal() and int(name) != os.getpid())
+        todo = sorted(int(path.name) for path in machine.proc.iterdir()
+                      if path.name.isdecimal() and int(path.name) != os.getpid())
     except OSError as error:
         raise Fail(f"Cannot list {machine.proc}: {error.strerror}.") from None
     files, holders, stuck = Files(busy), [], []
@@ -258,7 +258,7 @@ def _direct_io(place: Path, files: Files, vmas: list[_Vma]) -> Iterator[Holder]:
     if not vmas:
         return
     try:
-        threads = sorted((name for name in os.listdir(place / "task") if name.isdecimal()), key=int)
+        threads = sorted((path.name for path in (place / "task").iterdir() if path.name.isdecimal()), key=int)
     except OSError:
         return
     for tid in threads:
@@ -293,7 +293,7 @@ def _flags(fdinfo: str) -> int:
 def _fdinfos(place: Path) -> Iterator[tuple[str, str]]:
     """Number and description of each open file."""
     try:
-        numbers = sorted((name for name in os.listdir(place / "fdinfo") if name.isdecimal()), key=int)
+        numbers = sorted((path.name for path in (place / "fdinfo").iterdir() if path.name.isdecimal()), key=int)
     except OSError:
         return
     for number in numbers:
@@ -323,7 +323,7 @@ def _descriptors(machine: Machine, place: Path, files: Files) -> Iterator[Holder
 def _device(place: Path, number: str) -> str | None:
     """The device of an open file whose mount the process does not see."""
     try:
-        return device_of(os.stat(place / "fd" / number).st_dev)
+        return device_of((place / "fd" / number).stat().st_dev)
     except OSError:
         return None
 

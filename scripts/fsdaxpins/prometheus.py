@@ -59,7 +59,7 @@ def _of_state(state: State) -> list[str]:
             entries += [({**labels, "state": name}, getattr(counts, name))
                         for name in ("tracked", "zapped", "busy", "shared")]
     devices = {mount.dev: mount.s_id for mount in state.mounts}
-    oldest = {dev: 0 for dev in devices}
+    oldest = dict.fromkeys(devices, 0)
     for busy in state.busy:
         oldest[busy.dev] = max(oldest.get(busy.dev, 0), busy.age_ms)
     waiters: dict[tuple[str, str], list[int]] = {}
@@ -97,11 +97,11 @@ def write(path: str, text: str) -> None:
             out.flush()
             os.fchmod(out.fileno(), 0o644)
             os.fsync(out.fileno())
-        os.replace(temporary, target)
+        Path(temporary).replace(target)
     except OSError as error:
         if temporary:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
         if isinstance(error, FileNotFoundError):
             raise Fail(f"There is no directory {target.parent}: make it, or name the one of "
                        "--collector.textfile.directory of the node exporter.") from None

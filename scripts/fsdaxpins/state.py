@@ -97,7 +97,7 @@ def _rows(name: str, text: str) -> Iterator[dict[str, str]]:
         words = line.split(" ")
         if len(words) != len(header):
             raise Fail(f"The kernel's file {name} has a line that does not fit its header: {line}")
-        yield dict(zip(header, words))
+        yield dict(zip(header, words, strict=True))
 
 
 def _table(name: str, text: str, make: Callable[[dict[str, str]], _Line]) -> list[_Line]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import state as kernel
-from .machine import Fail, Machine, USAGE, device_of
+from .machine import USAGE, Fail, Machine, device_of
 from .paths import Paths
 from .state import State, Waiter
 
@@ -51,7 +51,7 @@ def target(machine: Machine, word: str) -> Target:
     if word.isdecimal():
         return Target(pid=int(word))
     try:
-        found = os.stat(machine.place(os.path.abspath(word)))
+        found = Path(machine.place(os.path.abspath(word))).stat()  # noqa: PTH100, links are the kernel's
     except OSError as error:
         raise Fail(f"--wait wants the id of a thread that waits, or a file: {word}: {error.strerror}.",
                    USAGE) from None
@@ -71,7 +71,7 @@ def watch(machine: Machine, where: Path, which: Target, paths: Paths | None,
     seen, said = begun, None
     while True:
         now = time.monotonic()
-        if waiter:
+        if waiter is not None:
             seen = now
             busy = _busy(state, waiter.dev, waiter.ino)
             if said != (waiter.pfn, busy):

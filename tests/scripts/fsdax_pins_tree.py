@@ -11,7 +11,8 @@ SCRIPT = ROOT / "scripts/fsdax-pins"
 GOLDEN = Path(__file__).with_name("fsdax_pins")
 _dont_write, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 sys.path.insert(0, str(ROOT / "scripts"))
-from fsdaxpins import processes  # noqa: E402
+from fsdaxpins import processes
+
 sys.dont_write_bytecode = _dont_write
 
 MOUNTS = """\

@@ -6,6 +6,7 @@ fsdax_pins/; with UPDATE_GOLDEN=1 these are written anew.
 """
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -222,9 +223,9 @@ class Failures(OnTree):
         self.check(machine.UNREADABLE, "no column 'age_ms'")
 
     def test_not_root(self) -> None:
-        with mock.patch.object(state.Path, "read_text", side_effect=PermissionError()):
-            with self.assertRaisesRegex(machine.Fail, "Only root.*sudo") as caught:
-                state.read(self.tree.debugfs)
+        with mock.patch.object(Path, "read_text", side_effect=PermissionError()), \
+                self.assertRaisesRegex(machine.Fail, "Only root.*sudo") as caught:
+            state.read(self.tree.debugfs)
         self.assertEqual(caught.exception.status, machine.NOT_PERMITTED)
 
     def check_usage(self, word: str, *arguments: str) -> None:
@@ -243,7 +244,8 @@ class Failures(OnTree):
         self.tree.populate()
         with subprocess.Popen(self.command("--json", "--watch", "0.05", "--no-drgn"), text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
-            assert program.stdout and program.stderr
+            assert program.stdout
+            assert program.stderr
             program.stdout.readline()
             program.stdout.close()
             self.assertEqual(program.stderr.read(), "")
@@ -259,7 +261,7 @@ class Processes(OnTree):
 
     def test_who_does_not_answer_is_left_out(self) -> None:
         self.tree.process(100, "a", "16 0 rw-s")
-        os.remove(self.tree.process(200, "b", "16 0 rw-s") / "maps")
+        (self.tree.process(200, "b", "16 0 rw-s") / "maps").unlink()
         os.mkfifo(self.tree.top / "proc/200/maps")
         self.tree.process(300, "c", "16 0 rw-s")
         holders, stuck = self.find(patience_s=5)
@@ -268,7 +270,7 @@ class Processes(OnTree):
 
     def test_all_in_all_it_does_not_take_long(self) -> None:
         for pid in range(100, 104):
-            os.remove(self.tree.process(pid, "b") / "maps")
+            (self.tree.process(pid, "b") / "maps").unlink()
             os.mkfifo(self.tree.top / f"proc/{pid}/maps")
         self.assertEqual(self.find(patience_s=0.2, all_s=0.3), ([], [100, 101, 102, 103]))
 
@@ -319,7 +321,7 @@ class Drgn(OnTree):
         """With a kernel_memory.py that only says something."""
         program = self.tree.write(
             "stub.py", f"import sys\nprint({text!r}, file=sys.stderr)\nsys.exit({status})\n")
-        with mock.patch.object(who.importlib.util, "find_spec", return_value=True), \
+        with mock.patch.object(importlib.util, "find_spec", return_value=True), \
                 mock.patch.object(who, "_PROGRAM", program):
             return who.find(self.machine, state.read(self.tree.debugfs), drgn=True)
 
@@ -328,7 +330,7 @@ class Drgn(OnTree):
                          ["pipes and sockets: drgn: /proc/kcore cannot be read: it needs CONFIG_PROC_KCORE, "
                           "and no lockdown=confidentiality"])
         self.assertEqual(self.stub(1, "Traceback\nOops").unseen, ["pipes and sockets: drgn: Oops"])
-        with mock.patch.object(who.importlib.util, "find_spec", return_value=None):
+        with mock.patch.object(importlib.util, "find_spec", return_value=None):
             found = who.find(self.machine, state.read(self.tree.debugfs), drgn=True)
         self.assertIn("install it", found.unseen[0])
 
@@ -390,12 +392,12 @@ class FindPaths(OnTree):
 
 class Watch(OnTree):
     def test_goes_on_until_interrupted(self) -> None:
-        with mock.patch.object(cli.time, "sleep", side_effect=[None, KeyboardInterrupt]) as sleep, \
+        with mock.patch.object(time, "sleep", side_effect=[None, KeyboardInterrupt]) as sleep, \
                 mock.patch.object(sys, "argv", self.command("--json", "--watch", "0.5")[1:]), \
                 contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())) as out:
             status = cli.main()
             out.flush()
-            text = out.buffer.getvalue().decode()  # type: ignore[attr-defined]
+            text = out.buffer.getvalue().decode()
         self.assertEqual(status, machine.OK)
         self.assertEqual(len(text.strip().splitlines()), 2)
         sleep.assert_called_with(0.5)
@@ -415,7 +417,7 @@ class Watch(OnTree):
                 if word in (text := tmux("capture-pane", "-p")):
                     return text
                 time.sleep(0.05)
-            self.fail(f"no {word} on\n{text}")
+            raise AssertionError(f"no {word} on\n{text}")
 
         line = " ".join(f"'{word}'" for word in self.command("--watch", "0.1"))
         tmux("new-session", "-d", "-x", "80", "-y", "9", f"{line}; echo status=$?; exec sleep 60")
@@ -473,6 +475,7 @@ class Wait(OnTree):
     def test_thread_that_works_between_two_pages(self) -> None:
         self.tree.write("proc/812/syscall", "76 0x3 0x0 0x0 0x0 0x0 0x0 0x7f 0x7f\n")
         program = self.wait("--json")
+        assert program.stdout
         self.assertEqual(json.loads(program.stdout.readline())["event"], "waits")
         self.tree.write("proc/812/syscall", "running\n")
         self.tree.says(MOUNTS, BUSY, EMPTY[2])
@@ -527,7 +530,7 @@ class Prometheus(OnTree):
             self.assertEqual(old.read(), "old")
         self.assertIn("rust_fsdax_loaded 1\n", self.file.read_text())
         self.assertEqual(self.file.stat().st_mode & 0o777, 0o644)
-        self.assertEqual(os.listdir(self.out), ["x.prom"])
+        self.assertEqual([path.name for path in self.out.iterdir()], ["x.prom"])
 
     def test_what_cannot_be_read_is_told(self) -> None:
         self.tree.says("", BUSY, WAITERS)
@@ -545,7 +548,7 @@ class Prometheus(OnTree):
     def test_failed_write_leaves_nothing(self) -> None:
         self.file.mkdir()
         self.assertEqual(self.program("--prometheus", str(self.file)).returncode, machine.UNREADABLE)
-        self.assertEqual(os.listdir(self.out), ["x.prom"])
+        self.assertEqual([path.name for path in self.out.iterdir()], ["x.prom"])
 
     def test_labels_are_quoted(self) -> None:
         self.assertEqual(prometheus._label('a"b\\c\n'), 'a\\"b\\\\c?')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import literals  # noqa: E402
+from fsdaxlib import literals
 
 FILES = {
     "Makefile": "KERNEL ?= plain\n.PHONY: demo\ndemo bench: python\n\t@scripts/$@\n",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import modules  # noqa: E402
+from fsdaxlib import modules
 
 FILES = {"ffi": "pub(crate) mod sleep;\n", "ffi/sleep": "", "folio": "mod free;\npub(crate) use free::free;\n",
          "folio/free": "", "mapping": "", "mapping/walk": ""}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import series  # noqa: E402
-from fsdaxlib.progress import Fail  # noqa: E402
+from fsdaxlib import series
+from fsdaxlib.progress import Fail
 
 COVER = """\
 From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001

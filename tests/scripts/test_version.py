@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import version  # noqa: E402
-from fsdaxlib.progress import CHECKOUT  # noqa: E402
+from fsdaxlib import version
+from fsdaxlib.progress import CHECKOUT
 
 
 class Version(unittest.TestCase):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import wrong  # noqa: E402
+from fsdaxlib import wrong
 
 TEXT = "fn f() {\n    a(); //~ E0382\n    b();\n    c(); //~ E0599\n}\n"
 
