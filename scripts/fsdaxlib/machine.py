@@ -38,6 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--numa", action="store_true",
                         help="two NUMA nodes, with half of the CPUs and of the memory each")
     parser.add_argument("--append", default="", metavar="CMDLINE", help="more kernel command line")
+    parser.add_argument("--no-module", action="store_true",
+                        help="do without rust_fsdax.ko: then a stock kernel is all that is built")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -60,10 +62,11 @@ def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
     guest.check(smp=args.smp, mem=args.mem, pmem=args.pmem, icount=args.icount, nvdimm=args.nvdimm,
                 medium=args.medium, numa=args.numa)
     built = kernel.ensure(args.kernel)
-    # Who has no kernel with the series meets a module that was built for one.
-    target = kernel.ensure("plain") if args.kernel == "stock" else built
-    vm = guest.Guest(built.root, built.image, built.modules, args.kernel,
-                     module=ko or module.build(target, kunit=args.kernel == "debug"),
+    if not ko and not args.no_module:
+        # Who has no kernel with the series meets a module that was built for one.
+        target = kernel.ensure("plain") if args.kernel == "stock" else built
+        ko = module.build(target, kunit=args.kernel == "debug")
+    vm = guest.Guest(built.root, built.image, built.modules, args.kernel, module=ko,
                      programs=programs.build(built.root), smp=args.smp, mem=args.mem,
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
                      numa=args.numa,

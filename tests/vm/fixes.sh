@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # What the patches of patches/fixes mend, on fs/dax.c alone: fixes.sh NUMBER, the number of a patch.
-# Without it:  scripts/vm run --kernel stock --allow-splat tests/vm/fixes.sh 4
+# Without it:  scripts/vm run --kernel stock --no-module --allow-splat tests/vm/fixes.sh 4
 # With it:     the same with --source TREE, a git tree of that kernel with the fixes.
 # 6 needs --medium and 10 --nvdimm. Each wants a guest of its own: without its fix it may not live on.
 # Ends with status 0 if what the patch mends is right, 77 if there is nothing that shows it.
@@ -19,17 +19,16 @@ mounted() { # DEVICE COMMAND...
 	"$@" "$device" >/dev/null && mount -o dax=always "$device" /mnt/fix
 }
 
-# A write(2) to a clone on stripes of 64 KiB, by one call.
+# A clone on stripes of 64 KiB gets blocks of its own.
 stripes() {
 	modprobe -q dm-mod
 	echo "0 1228800 striped 2 128 /dev/pmem0 0 /dev/pmem1 0" | dmsetup create --verifyudev fix || return 1
 	mounted /dev/mapper/fix mkfs.xfs -q -f -m reflink=1 -l size=64m || return 1
 	head -c 1M /dev/urandom >/tmp/old
-	head -c 1M /dev/urandom >/tmp/new
 	cp /tmp/old /mnt/fix/source
 	xfs_io -f -c "reflink /mnt/fix/source" /mnt/fix/clone >/dev/null
-	dd if=/tmp/new of=/mnt/fix/clone bs=1M conv=notrunc 2>/dev/null
-	cmp /tmp/new /mnt/fix/clone && cmp /tmp/old /mnt/fix/source
+	xfs_io -c "funshare 0 1m" /mnt/fix/clone
+	cmp /tmp/old /mnt/fix/clone && cmp /tmp/old /mnt/fix/source
 }
 
 # A store to the last block of a write(2) that makes blocks written, behind its data.
@@ -69,7 +68,8 @@ P
 # A bad sector in what ext4 zeroes beside a block that is written.
 bad_sector() {
 	mounted /dev/pmem0 mkfs.ext4 -q -F -b 4096 -m 0 || return 1
-	xfs_io -f -c "pwrite -q -S 0x55 -b 1m 0 300m" /mnt/fix/fill
+	# All of the device.
+	xfs_io -f -c "pwrite -q -S 0x55 -b 1m 0 1g" /mnt/fix/fill 2>/dev/null
 	sync
 	rm /mnt/fix/fill
 	sync
