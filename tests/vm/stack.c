@@ -325,7 +325,7 @@ static void realtime(const struct env *e)
 #define SPREAD		(4 * PERIOD)	/* pages of a file */
 #define ROOM		(SPREAD + 32)	/* for copies: what is behind it is in use */
 #define SLACK		((size_t)512)	/* for metadata, elsewhere */
-#define AROUND		((size_t)1024)	/* pages of the files beside them */
+#define AROUND		(2 * SPREAD)	/* pages of the files beside them */
 #define INSIDE		((size_t)512)	/* offset in a page */
 #define SAME		0x1000
 #define WRITTEN		0x2000
@@ -353,7 +353,7 @@ static const struct layout layouts[] = {
 static char *table_of(const struct env *e, const struct layout *l)
 {
 	const unsigned int len = l->pages * PAGE_SECTORS;
-	const unsigned int pieces = SECTORS(160) / len / 2 * 2;
+	const unsigned int pieces = SECTORS(48) / len / 2 * 2;
 	size_t size;
 	char *table;
 	FILE *f = open_memstream(&table, &size);
@@ -406,6 +406,33 @@ static void check_all_spread(const struct env *e, const struct spread *files)
 		check_spread(e, f, "after a mount");
 }
 
+static char *stamped(size_t pages, uint64_t stamp)
+{
+	char *data = malloc(pages * PAGE);
+
+	check(data, "no memory");
+	for (size_t i = 0; i < pages; i++)
+		fill_page(data + i * PAGE, stamp + i);
+	return data;
+}
+
+static void write_spread(int fd, const char *data, size_t bytes, size_t pos)
+{
+	check(pwrite(fd, data + pos, bytes, pos) == (ssize_t)bytes, "write of %zu: %m", bytes);
+}
+
+/* As create_file(), by one write(2). */
+static int create_spread(const struct env *e, const struct spread *f)
+{
+	int fd = must(open(in_dir(e, f->name), O_RDWR | O_CREAT, 0644));
+	char *data = stamped(f->pages, f->stamp);
+
+	write_spread(fd, data, f->pages * PAGE, 0);
+	must(fsync(fd));
+	free(data);
+	return fd;
+}
+
 /* What shows that a copy or a comparison was not of one piece alone. */
 static void check_contiguous(int fd, const struct layout *l)
 {
@@ -433,7 +460,7 @@ static void on_pieces(const struct env *e, bool bound,
 		printf("# %s\n", l->name);
 		make_dm("fsdax", table);
 		free(table);
-		make_xfs(&dm, "-d size=56m,agcount=1,noalign -l size=16m -m reflink=1,rmapbt=1");
+		make_xfs(&dm, "-d size=40m,agcount=1,noalign -l size=16m -m reflink=1,rmapbt=1");
 		mount_made(&dm, e->fs);
 		use(&dm, l, how);
 		must(umount(dm.dir));
@@ -455,18 +482,10 @@ static bool parts_of_it(size_t at)
 	return at >= INSIDE && (at - INSIDE) % (PERIOD * PAGE) < RUN * PAGE;
 }
 
-static void write_spread(int fd, const char *data, size_t bytes, size_t pos)
-{
-	check(pwrite(fd, data + pos, bytes, pos) == (ssize_t)bytes, "write of %zu: %m", bytes);
-}
-
 static void copy_spread(int fd, enum copying how)
 {
-	char *data = malloc(SPREAD * PAGE);
+	char *data = stamped(SPREAD, WRITTEN);
 
-	check(data, "no memory");
-	for (size_t i = 0; i < SPREAD; i++)
-		fill_page(data + i * PAGE, WRITTEN + i);
 	switch (how) {
 	case WHOLE_PAGES:
 		write_spread(fd, data, SPREAD * PAGE, 0);
@@ -499,13 +518,13 @@ static void copied(const struct env *e, const struct layout *l, int how)
 	};
 	int fd[2], room, rest;
 
-	close(create_file(e, "before", AROUND, 0x10000));
-	fd[0] = create_file(e, "source", SPREAD, SAME);
+	close(create_spread(e, &files[2]));
+	fd[0] = create_spread(e, &files[0]);
 	fd[1] = create_file(e, "clone", 0, 0);
 	room = create_file(e, "room", 0, 0);
 	must(do_op(OP_ALLOCATE, room, 0, ROOM));
 	must(fsync(room));
-	close(create_file(e, "behind", AROUND, 0x20000));
+	close(create_spread(e, &files[3]));
 	rest = fill_free_space(e, "rest", 0x5555);
 	must(ftruncate(rest, file_size(rest) - SLACK * PAGE));
 	close(rest);
@@ -574,15 +593,15 @@ static void compared(const struct env *e, const struct layout *l, int how)
 	/* A difference could be missed if the pieces of both files end at the same pages. */
 	if (how == DIFFERENT)
 		files[3].pages = 2 * l->pages - SPREAD % (2 * l->pages);
-	close(create_file(e, "before", AROUND, 0x10000));
-	fd[0] = create_file(e, "source", SPREAD, SAME);
-	close(create_file(e, "between", files[3].pages, 0x30000));
-	fd[1] = create_file(e, "other", SPREAD, SAME);
-	close(create_file(e, "behind", AROUND, 0x20000));
+	close(create_spread(e, &files[2]));
+	fd[0] = create_spread(e, &files[0]);
+	close(create_spread(e, &files[3]));
+	fd[1] = create_spread(e, &files[1]);
+	close(create_spread(e, &files[4]));
 	for (int k = 0; k < 2; k++)
 		check_contiguous(fd[k], l);
 	if (how == DIFFERENT) {
-		for (size_t i = 1; i < SPREAD; i += 9)
+		for (size_t i = 33; i < SPREAD; i += 30)
 			differs(fd[1], fd[0], i);
 	} else {
 		for (size_t i = 0; i < SPREAD / 2; i += 30)
