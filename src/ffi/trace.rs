@@ -77,61 +77,73 @@ pub(crate) type Span = (u32, usize, usize, usize);
 pub(crate) type Pfns = (usize, usize);
 
 /// A folio became active. Any context, as all of these: `args` is called if somebody traces.
+#[inline(always)]
 pub(crate) fn request(pfn: usize, order: u32) {
     rust_fsdax_request(|| (pfn, order, 1));
 }
 
 /// The count of the folio that `pfn` tells reached 0.
+#[inline(always)]
 pub(crate) fn free(pfn: impl FnOnce() -> usize, order: u32) {
     rust_fsdax_free(|| (pfn(), order, 0));
 }
 
 /// An entry became tracked that named no block before.
+#[inline(always)]
 pub(crate) fn insert(args: impl FnOnce() -> Entry) {
     rust_fsdax_insert(args);
 }
 
 /// A zapped entry became tracked again.
+#[inline(always)]
 pub(crate) fn revive(args: impl FnOnce() -> Entry) {
     rust_fsdax_revive(args);
 }
 
 /// A tracked entry loses its reference.
+#[inline(always)]
 pub(crate) fn zap(args: impl FnOnce() -> Entry) {
     rust_fsdax_zap(args);
 }
 
 /// An entry without a reference is removed.
+#[inline(always)]
 pub(crate) fn remove(args: impl FnOnce() -> Entry) {
     rust_fsdax_remove(args);
 }
 
 /// An entry was flushed.
+#[inline(always)]
 pub(crate) fn writeback(args: impl FnOnce() -> Entry) {
     rust_fsdax_writeback(args);
 }
 
 /// A break begins to wait for the folio of a zapped entry.
+#[inline(always)]
 pub(crate) fn wait_begin(args: impl FnOnce() -> Entry) {
     rust_fsdax_wait_begin(args);
 }
 
 /// The wait ended: the folio is idle, the entry is gone, or a signal came in.
+#[inline(always)]
 pub(crate) fn wait_end(args: impl FnOnce() -> Entry) {
     rust_fsdax_wait_end(args);
 }
 
 /// A break begins.
+#[inline(always)]
 pub(crate) fn break_begin(args: impl FnOnce() -> Span) {
     rust_fsdax_break_begin(args);
 }
 
 /// An entry lost its reference, and its folio is still busy.
+#[inline(always)]
 pub(crate) fn break_busy(args: impl FnOnce() -> Entry) {
     rust_fsdax_break_busy(args);
 }
 
 /// A break has removed all entries of its range, or failed: what is busy or dirty is there.
+#[inline(always)]
 pub(crate) fn break_end(args: impl FnOnce() -> Span, ret: &Result) {
     rust_fsdax_break_end(|| {
         let (dev, ino, first, last) = args();
@@ -141,12 +153,14 @@ pub(crate) fn break_end(args: impl FnOnce() -> Span, ret: &Result) {
 }
 
 /// A pgmap is being unmapped.
+#[inline(always)]
 pub(crate) fn removal_begin(args: impl FnOnce() -> Pfns) {
     rust_fsdax_removal_begin(args);
 }
 
 /// This many files had pages of the pgmap, and have them no more: only pins are left. `ms` is how
 /// long it took.
+#[inline(always)]
 pub(crate) fn removal_revoked(args: impl FnOnce() -> Pfns, files: usize, ms: usize) {
     rust_fsdax_removal_revoked(|| {
         let (first, last) = args();
@@ -155,6 +169,7 @@ pub(crate) fn removal_revoked(args: impl FnOnce() -> Pfns, files: usize, ms: usi
 }
 
 /// Nobody uses a page of the pgmap any more.
+#[inline(always)]
 pub(crate) fn removal_end(args: impl FnOnce() -> Pfns, files: usize, ms: usize) {
     rust_fsdax_removal_end(|| {
         let (first, last) = args();

@@ -357,6 +357,7 @@ impl FolioRef {
         match added {
             // INVARIANT: Just associated.
             Ok(()) => Ok(Claim {
+                pfn: self.pfn(),
                 folio: ManuallyDrop::new(self),
                 entry,
             }),
@@ -460,10 +461,12 @@ pub(crate) enum Left {
 ///
 /// # Invariants
 ///
-/// `entry` is among those that are associated with the folio, as a tracked one.
+/// `entry` is among those that are associated with the folio, as a tracked one, and `pfn` is the
+/// first one of the folio.
 pub(crate) struct Claim {
     folio: ManuallyDrop<FolioRef>,
     entry: EntryId,
+    pfn: usize,
 }
 
 impl Claim {
@@ -471,12 +474,14 @@ impl Claim {
     ///
     /// # Safety
     ///
-    /// The folio is associated with `entry`.
-    pub(super) unsafe fn new(folio: FolioRef, entry: EntryId) -> Self {
+    /// The folio is associated with `entry`, and starts at `pfn`.
+    #[inline(always)]
+    pub(super) unsafe fn new(folio: FolioRef, entry: EntryId, pfn: usize) -> Self {
         // INVARIANT: What the caller promises.
         Self {
             folio: ManuallyDrop::new(folio),
             entry,
+            pfn,
         }
     }
 
@@ -493,6 +498,7 @@ impl Claim {
             folio: ManuallyDrop::new(unsafe { FolioRef::from_pfn(pfn) }),
             // INVARIANT: An entry became tracked by `into_entry`.
             entry,
+            pfn,
         }
     }
 
@@ -504,6 +510,11 @@ impl Claim {
     /// The entry that it is of.
     pub(crate) fn entry(&self) -> EntryId {
         self.entry
+    }
+
+    /// The first pfn of the folio.
+    pub(crate) fn pfn(&self) -> usize {
+        self.pfn
     }
 
     /// The folio.

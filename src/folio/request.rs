@@ -56,12 +56,14 @@ impl From<Busy> for Error {
 ///
 /// Any context in which an irq-safe spinlock can be taken. Takes the place of
 /// `zone_device_page_init()`, which neither checks nor fails.
+#[inline(always)]
 pub(crate) fn request(pgmap: PgmapRef, entry: EntryId) -> Result<Claim, Busy> {
     let (mapping, index) = (entry.mapping() as usize, entry.index());
+    let pfn = pgmap.pfn();
     let folio = activate(pgmap, mapping, index)?;
 
     // SAFETY: `activate` has written the association.
-    Ok(unsafe { Claim::new(folio, entry) })
+    Ok(unsafe { Claim::new(folio, entry, pfn) })
 }
 
 #[inline(always)]

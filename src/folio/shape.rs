@@ -42,19 +42,31 @@ impl Folio<'_> {
     /// # Safety
     ///
     /// They are in one range of a pgmap.
+    #[inline(always)]
     pub(super) unsafe fn are_free(self, order: Order) -> bool {
         let free = !self.page().is_head()
             && match order {
                 // SAFETY: One page, this one.
                 Order::Pte => unsafe { self.are_unused::<1>(0) },
-                Order::Pmd => (0..order.pages())
-                    .step_by(PAGES_AT_ONCE)
-                    // SAFETY: The caller promises that all pages of the order are in one range.
-                    .all(|i| unsafe { self.are_unused::<PAGES_AT_ONCE>(i) }),
+                // SAFETY: The caller promises that all pages of the order are in one range.
+                Order::Pmd => unsafe { self.are_all_unused() },
             };
         // Whoever sees a page free sees what the free path has reset, and writes after it.
         smp_mb();
         free
+    }
+
+    /// Whether all pages of a PMD are unused that begins here.
+    ///
+    /// # Safety
+    ///
+    /// They are in one range of a pgmap.
+    #[inline(never)]
+    unsafe fn are_all_unused(self) -> bool {
+        (0..Order::Pmd.pages())
+            .step_by(PAGES_AT_ONCE)
+            // SAFETY: The caller promises that all pages of the PMD are in one range.
+            .all(|i| unsafe { self.are_unused::<PAGES_AT_ONCE>(i) })
     }
 
     /// Whether `N` pages from the `first` behind this on are neither in use nor draining, nor tails.

@@ -43,6 +43,7 @@ impl Flusher<'_> {
     /// # Safety
     ///
     /// As [`DaxDevice::flush`].
+    #[inline(always)]
     unsafe fn flush(self, address: *mut c_void, bytes: usize) {
         match self {
             // SAFETY: The caller keeps the memory.
@@ -61,6 +62,7 @@ impl LockedEntry<'_> {
     /// # Errors
     ///
     /// `EIO`: the device is gone, or there is no block.
+    #[inline(always)]
     fn write_back(&self, flusher: Flusher<'_>) -> Result {
         let (mapping, entry) = (self.mapping(), self.entry());
         let pages = entry.order().pages();

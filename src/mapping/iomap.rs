@@ -67,6 +67,7 @@ pub(crate) struct Iomaps<'a> {
 
 impl<'a> Iomaps<'a> {
     /// For the fault of `order` at `index`, which is aligned; of a store if `write`.
+    #[inline(always)]
     pub(crate) fn new(
         mapping: Mapping<'a>,
         index: usize,
@@ -97,6 +98,7 @@ impl<'a> Iomaps<'a> {
     ///
     /// `None` at the end. An extent that is shorter than the order ends the iteration: for a page
     /// that is an error of the filesystem. May sleep.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Extent<'_>> {
         if self.ended {
             return None;
@@ -126,6 +128,7 @@ impl<'a> Iomaps<'a> {
         None
     }
 
+    #[inline(always)]
     fn go_on(&mut self) -> bool {
         // SAFETY: By the type invariant `iter` is initialized, and by that of `IomapOps` the table is
         // the filesystem's.
@@ -209,6 +212,7 @@ impl Extent<'_> {
     /// - `EIO`, or what the device says.
     ///
     /// Follows `dax_iomap_direct_access()`.
+    #[inline(always)]
     pub(crate) fn memory<'g>(&self, device: &'g DeviceReadGuard) -> Result<DeviceMemory<'g>> {
         let memory = access(&self.iter.iomap, self.iter.pos, self.order, device)?;
         if self.is_copy() {
@@ -240,6 +244,7 @@ impl Extent<'_> {
     }
 
     /// Consumes as much as was asked for.
+    #[inline(always)]
     pub(crate) fn done(self) {
         let length = (self.order.pages() << PAGE_SHIFT) as u64;
         // SAFETY: By the invariant of `Iomaps` the iteration is initialized, and at this extent.
@@ -248,6 +253,7 @@ impl Extent<'_> {
 }
 
 /// The memory of `order` that `iomap` has at `pos`.
+#[inline(always)]
 fn access<'g>(
     iomap: &bindings::iomap,
     pos: i64,

@@ -83,6 +83,7 @@ impl<'m> Pages<'m> {
     /// Locks `entry`, which was just loaded or found at the position and is not locked.
     ///
     /// The i_pages lock must be dropped before the guard is.
+    #[inline(always)]
     pub(super) fn lock_entry(&mut self, entry: Entry) -> LockedEntry<'m> {
         self.replace(entry, entry.locked());
         self.locked(entry)
@@ -109,6 +110,7 @@ impl<'m> Pages<'m> {
     }
 
     /// Drops the i_pages lock while `f` runs. The position is that of `locked` afterwards.
+    #[inline(always)]
     pub(super) fn unlocked_at<R>(&mut self, locked: &LockedEntry<'m>, f: impl FnOnce() -> R) -> R {
         let ret = self.unlocked(f);
         self.go_to(locked.slot);
@@ -116,6 +118,7 @@ impl<'m> Pages<'m> {
     }
 
     /// Unlocks the entry at the position, which [`Self::unlocked_at`] went back to.
+    #[inline(always)]
     pub(super) fn unlock_entry(&mut self, locked: LockedEntry<'m>) {
         self.replace(locked.entry.locked(), locked.entry);
         self.wake(locked.entry);
@@ -273,6 +276,7 @@ impl<'m> LockedEntry<'m> {
             self.entry = entry;
         }
         f(&mut pages.marks());
+        pages.close();
     }
 
     /// Makes it a tracked entry for the folio of `claim`, and lets `f` change its marks under the
@@ -282,13 +286,14 @@ impl<'m> LockedEntry<'m> {
     ///
     /// The claim, if it is not of this entry, of another order, or of another block than the one
     /// that the entry names; or if the entry is tracked.
+    #[inline(always)]
     pub(crate) fn track(
         &mut self,
         claim: Claim,
         f: impl FnOnce(&mut Marks<'_, 'm>),
     ) -> Result<(), Claim> {
         let order = self.entry.order();
-        let pfn = claim.folio().pfn();
+        let pfn = claim.pfn();
         let fits = claim.entry() == self.id()
             && self.entry.kind() != Kind::Tracked
             && (!self.entry.is_mapped() || self.entry.pfn() == pfn);
@@ -338,8 +343,12 @@ impl<'m> LockedEntry<'m> {
     }
 
     /// Changes the marks of the entry under the i_pages lock.
+    #[inline(always)]
     pub(crate) fn with_marks<R>(&self, f: impl FnOnce(&mut Marks<'_, 'm>) -> R) -> R {
-        f(&mut self.pages().marks())
+        let mut pages = self.pages();
+        let ret = f(&mut pages.marks());
+        pages.close();
+        ret
     }
 
     /// Unlocks the entry, and leaves it there even if it is empty.
@@ -416,6 +425,7 @@ impl<'m> LockedEntry<'m> {
         }
         // Both of the order that waiters saw; the position is where the entry starts.
         pages.wake(self.entry);
+        pages.close();
     }
 }
 

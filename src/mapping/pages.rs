@@ -13,6 +13,8 @@
 //!
 //! Rules: R8, R9, R10, R13.
 
+use core::mem::ManuallyDrop;
+
 use kernel::{
     ffi::c_void,
     prelude::*,
@@ -293,6 +295,7 @@ impl<'m> Pages<'m> {
     }
 
     /// Where to sleep until the lock of `entry` at the position is free.
+    #[inline(always)]
     pub(super) fn address_of(&self, entry: Entry) -> sleep::Address {
         sleep::Address::of_index(self.xas.xa, entry.order().align(self.index()))
     }
@@ -327,6 +330,7 @@ impl<'m> Pages<'m> {
     }
 
     /// The lock of `entry` at the position was taken: the next one is woken when it is unlocked.
+    #[inline(always)]
     pub(super) fn took(&mut self, entry: Entry) {
         if self.turn == Some(self.address_of(entry)) {
             self.turn = None;
@@ -336,6 +340,7 @@ impl<'m> Pages<'m> {
     /// Has those woken who wait for the lock of `entry` at the position, which was just released.
     ///
     /// That is when the i_pages lock is dropped: irqs are off, and whoever is woken wants it.
+    #[inline(always)]
     pub(super) fn wake(&mut self, entry: Entry) {
         let address = self.address_of(entry);
         if let Some(earlier) = self.unlocked.replace(address) {
@@ -348,6 +353,7 @@ impl<'m> Pages<'m> {
     /// # Safety
     ///
     /// The lock is taken again before `self` is used otherwise, or `self` is never used again.
+    #[inline(always)]
     unsafe fn release(&mut self) {
         // SAFETY: By the type invariant the lock is held.
         unsafe { bindings::rust_fsdax_xa_unlock_irq(self.xas.xa) };
@@ -372,6 +378,7 @@ impl<'m> Pages<'m> {
     }
 
     /// Drops the i_pages lock while `f` runs. The position is looked up again afterwards.
+    #[inline(always)]
     pub(super) fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
         // SAFETY: The lock is taken again below.
         unsafe { self.release() };
@@ -382,10 +389,10 @@ impl<'m> Pages<'m> {
     }
 }
 
-impl Drop for Pages<'_> {
-    fn drop(&mut self) {
-        // SAFETY: `self` goes.
-        unsafe { self.release() };
+impl Pages<'_> {
+    /// Passes the turn on, and frees what was allocated, when the lock was let go.
+    #[cold]
+    fn give_back(&mut self) {
         if let Some(turn) = self.turn {
             turn.wake();
         }
@@ -394,6 +401,28 @@ impl Drop for Pages<'_> {
             // SAFETY: The position is valid and the lock is not held. Without an error to repair,
             // this frees what was allocated and not used.
             unsafe { bindings::xas_nomem(&mut self.xas, 0) };
+        }
+    }
+}
+
+impl Pages<'_> {
+    /// Lets the lock go where no entry was waited for or inserted, so that there is nothing else to
+    /// give back.
+    #[inline(always)]
+    pub(super) fn close(self) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `self` goes.
+        unsafe { this.release() };
+    }
+}
+
+impl Drop for Pages<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: `self` goes.
+        unsafe { self.release() };
+        if self.turn.is_some() || !self.xas.xa_alloc.is_null() {
+            self.give_back();
         }
     }
 }

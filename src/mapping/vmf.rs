@@ -76,6 +76,7 @@ impl<'a> Fault<'a> {
     }
 
     /// What the fault is about, which is constant.
+    #[inline(always)]
     fn about(self) -> bindings::vm_fault__bindgen_ty_1 {
         // SAFETY: By the type invariant the fault is valid.
         unsafe { (*self.0).__bindgen_anon_1 }
@@ -154,6 +155,7 @@ impl<'a> Fault<'a> {
     }
 
     /// Whether the fault of `order` is about a part of what `locked` stands for.
+    #[inline(always)]
     fn is_about(self, locked: &LockedEntry<'_>, order: Order) -> bool {
         let offset = self.index_of(order).wrapping_sub(locked.index());
 
@@ -166,6 +168,7 @@ impl<'a> Fault<'a> {
     ///
     /// An entry of another file, or one that does not track what the fault is about, is not mapped:
     /// `VM_FAULT_SIGBUS`.
+    #[inline(always)]
     pub(crate) fn map(self, locked: &LockedEntry<'_>, order: Order, write: bool) -> VmFault {
         let entry = locked.entry();
         let fits = entry.kind() == Kind::Tracked && self.is_about(locked, order);

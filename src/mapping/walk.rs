@@ -263,6 +263,7 @@ impl<'w, 'm> At<'w, 'm> {
 
     /// Locks the entry and drops the i_pages lock while `f` has it, and unlocks it after `marks`
     /// changed its marks, under the i_pages lock.
+    #[inline(always)]
     pub(super) fn with_locked<R>(
         self,
         f: impl FnOnce(&LockedEntry<'m>) -> R,

@@ -53,6 +53,7 @@ impl DaxDevice<'_> {
     /// # Safety
     ///
     /// They are device memory that is mapped by the kernel and stays so during the call.
+    #[inline(always)]
     pub(crate) unsafe fn flush(self, address: *mut c_void, bytes: usize) {
         // SAFETY: By the type invariant the device is valid, and the caller keeps the memory.
         unsafe { bindings::dax_flush(self.0, address, bytes) }
@@ -61,6 +62,7 @@ impl DaxDevice<'_> {
     /// The memory of `order` at the page offset `pgoff` of the device.
     ///
     /// `EINVAL` if the device has less than that in one piece, or not aligned.
+    #[inline(always)]
     pub(crate) fn access<'g>(
         self,
         _guard: &'g DeviceReadGuard,
@@ -153,6 +155,7 @@ impl DeviceMemory<'_> {
     /// # Errors
     ///
     /// As [`PgmapRef::live`].
+    #[inline(always)]
     pub(crate) fn reference(&self, pfn: usize, order: Order) -> Result<PgmapRef> {
         // SAFETY: By the type invariant the pfn has a pgmap, which stays while the guard is held.
         unsafe { PgmapRef::live_of_page(self.pfn, pfn, order) }

@@ -40,6 +40,7 @@ impl PgmapRef {
     /// # Safety
     ///
     /// The pages of that folio are in one range of `pgmap`.
+    #[inline(always)]
     unsafe fn take(pgmap: &Pgmap, pfn: usize, order: Order) -> Option<Self> {
         if inject::fails(Point::Live) {
             return None;
@@ -99,6 +100,7 @@ impl PgmapRef {
     /// # Safety
     ///
     /// `page_pfn` has a memmap and an FS_DAX pgmap, which are not freed during the call.
+    #[inline(always)]
     pub(super) unsafe fn live_of_page(page_pfn: usize, pfn: usize, order: Order) -> Result<Self> {
         // SAFETY: The caller promises that the page has a pgmap.
         let raw = unsafe { bindings::rust_fsdax_pfn_pgmap(page_pfn) };
