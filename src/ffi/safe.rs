@@ -56,6 +56,7 @@ safe_functions! {
     fn rust_fsdax_zero_pfn(address: c_ulong) -> c_ulong;
     fn schedule();
     fn schedule_timeout(jiffies: c_long) -> c_long;
+    fn synchronize_rcu();
 }
 
 /// The `struct page` of a pfn, if it has one: an address, of which nothing is known.

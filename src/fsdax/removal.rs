@@ -30,12 +30,9 @@ use core::cmp::min;
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        rcu::synchronize_rcu, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     },
     time::{
         Instant,
@@ -49,6 +46,7 @@ use super::zap::{
 };
 use crate::{
     ffi::{
+        safe::synchronize_rcu,
         sched,
         sleep,
         trace, //
