@@ -51,6 +51,7 @@ struct test {
 	void (*run)(const struct env *e);
 	unsigned int where;	/* of enum where */
 };
+
 /* The cases of one file. */
 struct group {
 	const char *name;

@@ -57,7 +57,8 @@ static void disagrees(const struct random_file *f, size_t page, size_t word, enu
 	       huge_pages(f->map[LARGE] + page / HUGE * HUGE * PAGE, 1) ? "yes" : "no");
 	fflush(stdout);
 	fail("seed %lu round %u: file %s page %zu byte %zu by %s is %#llx, not %#llx",
-	     run.env->seed, run.round, f->name, page, word * 8, view_name[v], (unsigned long long)seen,
+	     run.env->seed, run.round, f->name, page, word * 8, view_name[v],
+	     (unsigned long long)seen,
 	     (unsigned long long)f->model[page][word / WORDS]);
 }
 

@@ -86,7 +86,7 @@ static void *serve(void *arg)
 			break;
 		}
 		case FUSE_OPEN: {
-			/* Who closes it, as a program that inherits it, need not wait for a read. */
+			/* Who closes it or inherits it need not wait for a read. */
 			struct fuse_open_out out = {
 				.open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH,
 			};

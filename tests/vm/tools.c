@@ -124,7 +124,8 @@ static void command_tells_who_serves(const struct env *e)
 		return;
 	start_bound(e);
 	out = output_of("scripts/fsdax-pins --mounts 2>&1", &status);
-	check(!status && strstr(out, e->dir) && strstr(out, "always  rust_fsdax"), "bound: %s", out);
+	check(!status && strstr(out, e->dir) && strstr(out, "always  rust_fsdax"),
+	      "bound: %s", out);
 	must(umount(e->dir));
 	module_bind(false);
 	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
