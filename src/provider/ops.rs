@@ -122,6 +122,11 @@ methods_of_mapping! {
     }
 
     fn delete_mapping_range(mapping, start: bindings::loff_t, end: bindings::loff_t) {
+        // Nothing, as in dax_break_layout_range(): a punch of no whole page, which may end before
+        // the first one, and must not be taken for all of the file.
+        if end < start {
+            return;
+        }
         if let Some(range) = byte_range(start, end) {
             fsdax::delete_range(mapping, range);
         }

@@ -258,6 +258,14 @@ static void part_of_a_page_keeps_the_rest(const struct env *e)
 	n = flush_count_stop();
 	check(n == N, "punch inside a page: %ld pages written back, not %ld", n, N);
 	check(w[12] == 205 && !w[13] && !w[18] && w[19] == 205, "punched bytes");
+	/* No page is before the first one: what ends in it must not be taken for all the rest. */
+	for (long i = 0; i < N; i++)
+		p[i * PAGE] = 3;
+	flush_count_start();
+	must(fallocate(fd, PUNCH, 104, 48));
+	must(fsync(fd));
+	n = flush_count_stop();
+	check(n == N, "punch inside the first page: %ld pages written back, not %ld", n, N);
 	for (long i = 0; i < N; i++)
 		p[i * PAGE] = 1;
 	flush_count_start();
