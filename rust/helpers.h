@@ -61,6 +61,7 @@ int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops);
 void rust_fsdax_unregister_folio_ops(const struct fsdax_folio_ops *ops);
 int rust_fsdax_register_provider(const struct dax_provider_ops *ops);
 void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops);
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn);
 void rust_fsdax_entry_mkclean(struct address_space *mapping, pgoff_t index,
 			      unsigned long pfn, unsigned long count);

@@ -235,7 +235,7 @@ impl<'m> Pages<'m> {
     #[inline(always)]
     pub(super) fn replace(&mut self, old: Entry, new: Entry) {
         // SAFETY: By the type invariant the lock is held. No memory is needed to replace.
-        let was = unsafe { bindings::xas_replace(&mut self.xas, Self::raw(new)) };
+        let was = unsafe { bindings::rust_fsdax_xas_replace(&mut self.xas, Self::raw(new)) };
         warn_on_once!(was != Self::raw(old));
     }
 
