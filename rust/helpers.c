@@ -29,6 +29,7 @@
 #pragma weak iomap_iter
 #pragma weak iomap_iter_advance
 #pragma weak mm_get_huge_zero_folio
+#pragma weak next_dev_pagemap
 #pragma weak prep_compound_page
 #pragma weak tryget_dev_pagemap
 #pragma weak xas_replace
@@ -106,6 +107,11 @@ void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap)
 	put_dev_pagemap(pgmap);
 }
 
+struct page *rust_fsdax_compound_head(struct page *page)
+{
+	return compound_head(page);
+}
+
 struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn)
 {
 	return page_pgmap(pfn_to_page(pfn));
@@ -165,7 +171,8 @@ bool rust_fsdax_kernel_has_series(void)
 {
 	return dax_register_provider && dax_unregister_provider &&
 	       fsdax_register_folio_ops && fsdax_unregister_folio_ops &&
-	       tryget_dev_pagemap && xas_replace && dax_entry_mkclean &&
+	       tryget_dev_pagemap && next_dev_pagemap && xas_replace &&
+	       dax_entry_mkclean &&
 	       prep_compound_page && finish_fault && iomap_iter &&
 	       iomap_iter_advance && mm_get_huge_zero_folio &&
 	       dax_trace_insert_pfn_mkwrite && dax_trace_load_hole &&
@@ -200,6 +207,11 @@ void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry)
 struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn)
 {
 	return tryget_dev_pagemap(pfn);
+}
+
+struct dev_pagemap *rust_fsdax_next_dev_pagemap(unsigned long *pfn)
+{
+	return next_dev_pagemap(pfn);
 }
 
 void rust_fsdax_entry_mkclean(struct address_space *mapping, pgoff_t index,

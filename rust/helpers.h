@@ -37,6 +37,7 @@ int rust_fsdax_folio_mapcount(struct folio *folio);
 /* pgmaps */
 bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap);
 void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap);
+struct page *rust_fsdax_compound_head(struct page *page);
 struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn);
 
 /* files */
@@ -63,6 +64,8 @@ int rust_fsdax_register_provider(const struct dax_provider_ops *ops);
 void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops);
 void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn);
+struct dev_pagemap *rust_fsdax_next_dev_pagemap(unsigned long *pfn);
+static const unsigned int RUST_FSDAX_PGMAP_SHAPED = PGMAP_SHAPED;
 void rust_fsdax_entry_mkclean(struct address_space *mapping, pgoff_t index,
 			      unsigned long pfn, unsigned long count);
 void rust_fsdax_prep_compound_page(struct page *page, unsigned int order);

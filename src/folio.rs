@@ -29,6 +29,10 @@ pub(crate) use request::{
     request,
     request_folio, //
 };
+pub(crate) use shape::{
+    dissolve,
+    Shapes, //
+};
 pub(crate) use state::{
     Folio,
     FolioRef,

@@ -66,7 +66,9 @@ module! {
 struct RustFsdax {
     /// First, what looks at the rest,
     _debugfs: provider::Files,
-    /// then the provider, so that no superblock is bound any more,
+    /// then the shapes of free memory, which nobody can make any more since the module goes,
+    _shapes: folio::Shapes,
+    /// then the provider, which has heard of mounts until now,
     _provider: provider::Provider,
     /// then the free path, which nobody needs without folios,
     _owner: provider::Owner,
@@ -99,6 +101,7 @@ impl kernel::Module for RustFsdax {
         Ok(Self {
             _debugfs: provider::Files::create(),
             _provider: provider,
+            _shapes: folio::Shapes::new(),
             _owner: owner,
             _evictions: evictions,
             _breaks: breaks,

@@ -20,7 +20,8 @@ struct inode;
  *	of the first range that an altmap reserves
  * @order: 0 or PMD_ORDER
  *
- * The folio is rebuilt to @order and gets a reference count of 1. It holds one
+ * The memory is not that of a superblock which fs/dax.c serves. The folio gets
+ * @order, if it has another one, and a reference count of 1. It holds one
  * reference to @pgmap until its count reaches 0 again, whoever drops the last
  * reference: memunmap_pages() waits for that. rust_fsdax cannot be unloaded
  * before, even if the caller is.

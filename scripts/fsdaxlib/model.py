@@ -51,6 +51,9 @@ MUTATIONS = (
     Mutation("pgmap_after_count", "requests", "one_pgmap_reference"),
     Mutation("loser_keeps_pgmap", "requests", STUCK),
     Mutation("insert_dying", "removal_faults", STUCK),
+    # src/folio/shape.rs
+    Mutation("shape_draining", "large", "free_path_alone"),
+    Mutation("dissolve_unlocked", "large", "one_request_wins"),
     # src/folio/free.rs, src/folio/association.rs
     Mutation("pgmap_put_early", "requests", "no_use_after_pgmap"),
     Mutation("wake_before_idle", "reuse", STUCK),

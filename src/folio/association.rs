@@ -16,6 +16,8 @@ use kernel::{
 };
 
 use super::state::{
+    owner_mark,
+    shape_mark,
     Folio,
     FolioRef,
     State, //
@@ -30,6 +32,7 @@ use crate::{
         sleep, //
     },
     pgmap::{
+        Order,
         OwnPage,
         Page,
         PgmapRef, //
@@ -170,6 +173,11 @@ impl FolioLock {
             _not_send: NotThreadSafe,
         }
     }
+
+    /// Whether it is the lock of the folio around another pfn, too.
+    pub(super) fn covers(&self, pfn: usize) -> bool {
+        Order::Pmd.align(self.pfn) == Order::Pmd.align(pfn)
+    }
 }
 
 impl Drop for FolioLock {
@@ -185,8 +193,10 @@ impl Folio<'_> {
     pub(crate) fn is_foreign_at(self, page: Page<'_>) -> bool {
         // Requests are kept out, so that a tail whose head is not ours belongs to somebody else.
         let _lock = FolioLock::new(self.pfn());
+        // One look, since the free path takes no lock.
+        let owner = self.page().owner();
 
-        Folio::at(page).is_tail() && !self.is_ours()
+        page.is_tail() && owner != owner_mark() && owner != shape_mark()
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{
     request::ModuleRef,
     state::{
+        shape_mark,
         Folio,
         FolioRef, //
     }, //
@@ -50,8 +51,9 @@ pub(crate) unsafe fn free(folio: *mut bindings::folio, pgmap: *mut bindings::dev
 
 /// Makes a draining folio idle.
 ///
-/// Resets what made it part of a file and all compound state, publishes "idle", wakes the
-/// waiters, and puts the pgmap reference, in this order.
+/// Resets what made it part of a file, publishes "idle", wakes the waiters, and puts the pgmap
+/// reference, in this order. A large folio keeps its shape: what else it has of its time in use,
+/// counts of mappings and pins, has gone back to what it was with the last of these.
 ///
 /// # Safety
 ///
@@ -68,15 +70,12 @@ unsafe fn drain(folio: Folio<'_>, pgmap: *mut bindings::dev_pagemap) {
     page.set_mapping(0);
     page.set_index(0);
     page.set_private(0);
-    if order != 0 {
-        // SAFETY: The folio is draining and has so many pages.
-        unsafe { folio.make_small(1 << order, pgmap) };
-    }
 
+    let mark = if order == 0 { 0 } else { shape_mark() };
     let waiters = folio.wait_address();
     // Fully ordered: whoever sees the folio idle sees the reset, and whoever queued before it saw
     // the folio idle is woken below. The folio may be requested again from here on.
-    page.retire_owner();
+    page.retire_owner(mark);
     waiters.wake();
     // SAFETY: The reference that came with the request; the last access to the pgmap.
     unsafe { pgmap::put(pgmap) }

@@ -75,12 +75,8 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     let lock = FolioLock::new(pfn);
 
     // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
-    if !unsafe { folio.are_free(order) } {
+    if !unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) } {
         return Err(Busy);
-    }
-    if order != Order::Pte {
-        // SAFETY: All pages are free, and the lock keeps other requests out.
-        unsafe { folio.make_large(order) };
     }
     // SAFETY: The page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };

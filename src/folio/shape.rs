@@ -2,11 +2,22 @@
 
 //! The shape of a folio: one page, or a head with its tails.
 //!
-//! Rules: R1, R3.
+//! Free memory keeps the shape that it was used in last. A request of the same order takes it as it
+//! is; one of another order rebuilds it, and sees before that all pages concerned are free. Whoever
+//! is not us expects single pages: [`dissolve`] is called before fs/dax.c gets the memory, for the
+//! pgmaps that are marked as such ([`Pgmap::set_shaped`]).
+//!
+//! No word is kept anywhere but in the `struct page`s: a free large folio is known by the mark of
+//! its head ([`super::Folio`] has the table), and its tails lead to the head.
+//!
+//! Rules: R1, R3, R18.
 
-use super::state::{
-    owner_mark,
-    Folio, //
+use super::{
+    association::FolioLock,
+    state::{
+        owner_mark,
+        Folio, //
+    }, //
 };
 use crate::{
     ffi::{
@@ -14,9 +25,13 @@ use crate::{
         compat::{
             smp_mb,
             smp_wmb, //
-        }, //
+        },
+        sched, //
     },
-    pgmap::Order, //
+    pgmap::{
+        Order,
+        Pgmap, //
+    }, //
 };
 
 /// The number of pages that `struct folio` lies over. Of the others `prep_compound_page()` writes
@@ -29,21 +44,116 @@ const PAGES_AT_ONCE: usize = 8;
 // Else a large entry would not be what a PMD maps, and a folio lock not cover a folio.
 kernel::static_assert!(bindings::RUST_FSDAX_PMD_ORDER == Order::PMD_ORDER);
 
+/// How many large folios [`dissolve`] looks at before it lets others run.
+const SHAPES_AT_ONCE: usize = 512;
+
+/// Makes single pages of all free memory of a pgmap, as fs/dax.c expects it.
+///
+/// Looks at one `struct page` for each PMD of memory. Process context, may sleep.
+pub(crate) fn dissolve(pgmap: &Pgmap) {
+    for (i, page) in pgmap.pages_of(Order::Pmd).enumerate() {
+        let folio = Folio::at(page);
+        if folio.is_shape() {
+            let lock = FolioLock::new(folio.pfn());
+            folio.dissolve(&lock);
+        }
+        if i % SHAPES_AT_ONCE == SHAPES_AT_ONCE - 1 {
+            sched::cond_resched();
+        }
+    }
+}
+
+/// Free memory that keeps its shape, as long as this lives.
+pub(crate) struct Shapes(());
+
+impl Shapes {
+    /// From here on it may.
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Drop for Shapes {
+    /// The module is being unloaded: nobody requests folios any more, none is active, and each
+    /// superblock that is mounted meanwhile has [`dissolve`] called itself. May sleep.
+    fn drop(&mut self) {
+        Pgmap::for_each_shaped(dissolve);
+    }
+}
+
 impl Folio<'_> {
     /// Whether this page is free: part of no active or draining folio, and of no file.
     #[cfg(RUST_FSDAX_KUNIT)]
     pub(crate) fn is_free(self) -> bool {
+        let head = Folio::at(self.page().head());
         // SAFETY: The folio of one page is this one, which is in its own memmap.
-        unsafe { self.are_free(Order::Pte) }
+        head.is_shape() || unsafe { self.are_free(Order::Pte) }
     }
 
-    /// Whether all pages of a folio of `order` are free that would start here.
+    /// Gives free memory from here on the shape of a folio of `order`. Returns whether it is free.
+    ///
+    /// Costs nothing per page if it has that shape.
+    ///
+    /// # Safety
+    ///
+    /// All pages of the folio are in one range of `pgmap`, and `lock` is that of this folio.
+    #[inline(always)]
+    pub(super) unsafe fn take_shape(self, order: Order, pgmap: &Pgmap, lock: &FolioLock) -> bool {
+        match order {
+            // SAFETY: One page, this one.
+            Order::Pte => unsafe { self.are_free(order) } || self.take_apart(lock),
+            Order::Pmd if self.is_shape() => self.is_as_left(),
+            Order::Pmd => {
+                // SAFETY: The caller promises that all pages are in one range.
+                let free = unsafe { self.are_free(order) };
+                if free {
+                    pgmap.set_shaped();
+                    // SAFETY: All pages are free, and the lock keeps other requests out.
+                    unsafe { self.make_large(order) };
+                }
+                free
+            }
+        }
+    }
+
+    /// Whether this is still what the free path has left, given the mark. Nobody else clears that
+    /// word, so that it would stay if fs/dax.c got the memory nevertheless.
+    #[inline(always)]
+    fn is_as_left(self) -> bool {
+        let page = self.page();
+        !warn_on_once!(!page.is_head() || page.count() != 0 || page.mapping() != 0)
+    }
+
+    /// Makes single pages of the free large folio around this page. Returns whether there is one.
+    #[cold]
+    #[inline(never)]
+    fn take_apart(self, lock: &FolioLock) -> bool {
+        Folio::at(self.page().head()).dissolve(lock)
+    }
+
+    /// Makes single pages of this large folio if it is free. Returns whether it is.
+    ///
+    /// `lock` is that of the folio.
+    fn dissolve(self, lock: &FolioLock) -> bool {
+        if !self.is_shape() || warn_on_once!(!lock.covers(self.pfn())) || !self.is_as_left() {
+            return false;
+        }
+        let pgmap = self.page().pgmap_word() as *mut bindings::dev_pagemap;
+        // SAFETY: A free large folio is nobody's but whose who has its lock. One of ours is as large
+        // as a PMD, and the word of its head has the pgmap.
+        unsafe { self.make_small(Order::Pmd.pages(), pgmap) };
+        // SAFETY: As long as the mark is there nobody else writes to the folio.
+        unsafe { self.page().own() }.retire_owner(0);
+        true
+    }
+
+    /// Whether all pages of a folio of `order` are free that would start here, and single ones.
     ///
     /// # Safety
     ///
     /// They are in one range of a pgmap.
     #[inline(always)]
-    pub(super) unsafe fn are_free(self, order: Order) -> bool {
+    unsafe fn are_free(self, order: Order) -> bool {
         let free = !self.page().is_head()
             && match order {
                 // SAFETY: One page, this one.
@@ -99,7 +209,9 @@ impl Folio<'_> {
     /// # Safety
     ///
     /// All pages of the folio are free and the caller's alone.
-    pub(super) unsafe fn make_large(self, order: Order) {
+    unsafe fn make_large(self, order: Order) {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::rebuild();
         // SAFETY: The caller promises that nobody else looks at the pages.
         unsafe { bindings::rust_fsdax_prep_compound_page(self.page().as_raw(), order.get()) };
     }
@@ -108,14 +220,17 @@ impl Folio<'_> {
     ///
     /// # Safety
     ///
-    /// The folio is draining, has `nr` pages, which are more than one, and `pgmap` is its pgmap.
-    pub(super) unsafe fn make_small(self, nr: usize, pgmap: *mut bindings::dev_pagemap) {
-        // SAFETY: The caller promises that the folio is draining.
+    /// The folio is free and the caller's alone, has `nr` pages, which are more than one, and
+    /// `pgmap` is its pgmap.
+    unsafe fn make_small(self, nr: usize, pgmap: *mut bindings::dev_pagemap) {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::rebuild();
+        // SAFETY: The caller promises that nobody else looks at the folio.
         unsafe { bindings::rust_fsdax_reset_head(self.page().as_raw().cast()) };
         for i in 1..nr {
             // SAFETY: The caller promises that the folio has so many pages.
             let page = unsafe { self.page().behind(i) };
-            // SAFETY: The fields of all pages of a draining folio are those of the free path.
+            // SAFETY: The caller promises that all pages of the folio are its own.
             let page = unsafe { page.own() };
             if i < FOLIO_PAGES {
                 page.clear_owner();
@@ -124,12 +239,13 @@ impl Folio<'_> {
             }
             page.set_mapping(0);
         }
-        // A tail page is free as soon as it points to the pgmap instead of its head.
+        // Whoever requests one of these pages takes the folio lock first. Memory failure does not:
+        // it takes a page that points to the pgmap for a folio, and believes its mapping.
         smp_wmb();
         for i in 1..nr {
             // SAFETY: The caller promises that the folio has so many pages.
             let page = unsafe { self.page().behind(i) };
-            // SAFETY: The fields of all pages of a draining folio are those of the free path.
+            // SAFETY: The caller promises that all pages of the folio are its own.
             unsafe { page.own() }.set_pgmap(pgmap);
         }
     }

@@ -23,6 +23,13 @@ pub(super) fn owner_mark() -> usize {
     (&raw const bindings::rust_fsdax_folio_ops) as usize
 }
 
+/// What it holds while a large folio is free that was ours, and keeps its shape: no address of
+/// methods.
+#[inline(always)]
+pub(super) fn shape_mark() -> usize {
+    owner_mark() | 1
+}
+
 /// A folio whose count may be 0, borrowed with something that keeps its memmap.
 ///
 /// Two words say what state it is in, the reference count and the owner mark in
@@ -30,8 +37,9 @@ pub(super) fn owner_mark() -> usize {
 ///
 /// | owner mark | count | state    | who may touch the other fields of `struct folio`           |
 /// |------------|-------|----------|-----------------------------------------------------------|
+/// | shape      | 0     | free     | [`super::request`], [`super::dissolve`]: folio lock        |
 /// | not ours   | 0     | free     | [`super::request`], under the folio lock                   |
-/// | not ours   | n > 0 | foreign  | fs/dax.c or a driver                                       |
+/// | not ours   | n > 0 | foreign  | fs/dax.c or a driver; or a request is about to set the mark |
 /// | ours       | n > 0 | active   | whoever holds a reference; mapping, index: folio lock too  |
 /// | ours       | 0     | draining | the free path only                                         |
 ///
@@ -72,11 +80,21 @@ impl<'p> Folio<'p> {
         self.0.pfn()
     }
 
-    /// Whether this page is part of the folio of another page before it. Any context.
+    /// Whether this page is part of the folio of another page before it, which is not free. Any
+    /// context.
     ///
     /// As the count and the mark of such a page are not those of the folio, it looks idle.
     pub(crate) fn is_tail(self) -> bool {
-        self.0.pgmap_word() & 1 != 0
+        // Once more, as it may have been taken apart before the second look.
+        self.0.is_tail() && !Folio::at(self.0.head()).is_shape() && self.0.is_tail()
+    }
+
+    /// Whether this is a free large folio that was ours: see [`Folio`]. Any context.
+    ///
+    /// Whoever finds that sees what the free path has reset.
+    #[inline(always)]
+    pub(super) fn is_shape(self) -> bool {
+        self.0.owner() == shape_mark()
     }
 
     /// Whether the folio is active or draining, and not foreign: see [`Folio`]. Any context.

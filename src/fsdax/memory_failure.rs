@@ -60,8 +60,8 @@ pub(crate) struct LockedMappingEntry<'m> {
 
 /// Locks the entry at `index`, and keeps its folio active as long as the result is there.
 ///
-/// The flag of a poisoned page is set under the lock, and the free path changes flags of the same
-/// word with no atomic operations.
+/// The flag of a poisoned page is set under the lock, and the next request of the page changes flags
+/// of the same word with no atomic operations.
 ///
 /// `None` if there is no entry with a folio that is in use, so that there is nobody to be told of a
 /// failure. Process context, may sleep.

@@ -104,9 +104,23 @@ impl<'p> Page<'p> {
         self.read(page_field::flags) & bindings::RUST_FSDAX_PG_HEAD != 0
     }
 
-    /// The word that has the pgmap, or, in a tail page, the address of the head plus 1.
+    /// The word that has the pgmap, or, in a tail page, an odd number that leads to the head.
     pub(crate) fn pgmap_word(self) -> usize {
         self.read(page_field::pgmap) as usize
+    }
+
+    /// Whether it is a page of a compound page other than the first.
+    pub(crate) fn is_tail(self) -> bool {
+        self.pgmap_word() & 1 != 0
+    }
+
+    /// The first page of the compound page that this is part of, or this one.
+    pub(crate) fn head(self) -> Self {
+        // SAFETY: By the type invariant the page is there, and this computes from one of its words.
+        let head = unsafe { bindings::rust_fsdax_compound_head(self.as_raw()) };
+        // SAFETY: A folio is all in one range of its pgmap, so that the head is in the memmap of
+        // this page, which stays by the type invariant.
+        unsafe { Self::from_raw(head) }
     }
 
     /// The reference count.
@@ -211,10 +225,10 @@ impl OwnPage<'_> {
         field.store(owner as *mut c_void, Release);
     }
 
-    /// Takes the mark of the owner away, after all before and before all after it. The page is not
-    /// ours any more.
-    pub(crate) fn retire_owner(self) {
+    /// Puts another word in the place of the mark of the owner, after all before and before all
+    /// after it. The page is not the owner's any more.
+    pub(crate) fn retire_owner(self, word: usize) {
         let field = self.0.atomic(page_field::zone_device_data);
-        field.xchg(core::ptr::null_mut(), Full);
+        field.xchg(word as *mut c_void, Full);
     }
 }

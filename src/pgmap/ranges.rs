@@ -4,6 +4,8 @@
 //!
 //! Rules: R1, R14.
 
+use core::ptr::NonNull;
+
 use kernel::{
     prelude::*,
     ptr::project,
@@ -160,6 +162,47 @@ impl Pgmap {
         // SAFETY: The pgmap has the pfn, so that it has a memmap, which stays by the type invariant:
         // `memunmap_pages()` frees it last.
         Some(unsafe { Page::from_pfn(pfn) })
+    }
+
+    /// The first page of each folio of `order` that there can be.
+    pub(crate) fn pages_of(&self, order: Order) -> impl Iterator<Item = Page<'_>> {
+        self.ranges().flat_map(move |pfns| {
+            let first = order.align(pfns.start + order.pages() - 1);
+            (first..(pfns.end + 1).saturating_sub(order.pages()))
+                .step_by(order.pages())
+                // SAFETY: It is in a range of the pgmap, so that it has a memmap, which stays by the
+                // type invariant.
+                .map(|pfn| unsafe { Page::from_pfn(pfn) })
+        })
+    }
+
+    /// Notes that free memory of it may be in large folios from now on, as long as it is mapped. Any
+    /// context.
+    pub(crate) fn set_shaped(&self) {
+        let flags = project!(mut self.as_raw(), .flags);
+        // SAFETY: By the type invariant the pgmap stays. Nothing else changes its flags before
+        // `memunmap_pages()` has waited for all references, and who writes them here at the same
+        // time writes the same.
+        let was = unsafe { flags.read_volatile() };
+        if was & bindings::RUST_FSDAX_PGMAP_SHAPED == 0 {
+            // SAFETY: As long as nothing else changes them, which it says above, this sets one bit.
+            unsafe { flags.write_volatile(was | bindings::RUST_FSDAX_PGMAP_SHAPED) };
+        }
+    }
+
+    /// Calls `f` for each pgmap that [`Self::set_shaped`] was called for and that gives out
+    /// references. It may be more than once for the same. Process context, may sleep if `f` does.
+    pub(crate) fn for_each_shaped(mut f: impl FnMut(&Pgmap)) {
+        let mut pfn = 0;
+
+        // SAFETY: `pfn` is a place for a number.
+        while let Some(pgmap) = NonNull::new(unsafe { bindings::rust_fsdax_next_dev_pagemap(&mut pfn) }) {
+            // SAFETY: `next_dev_pagemap()` took a reference, which is put below, to a pgmap of which
+            // somebody has had a folio: it was initialized before.
+            f(unsafe { Self::from_raw(pgmap.as_ptr()) });
+            // SAFETY: `next_dev_pagemap()` took the reference, and `f` has returned.
+            unsafe { bindings::rust_fsdax_pgmap_put(pgmap.as_ptr()) };
+        }
     }
 
     /// Whether the pages of a folio of `order` at `pfn` are FS_DAX memory of one range, aligned.

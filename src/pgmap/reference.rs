@@ -127,7 +127,8 @@ impl PgmapRef {
         })
     }
 
-    fn as_pgmap(&self) -> &Pgmap {
+    /// The pgmap.
+    pub(crate) fn as_pgmap(&self) -> &Pgmap {
         // SAFETY: By the type invariant the pgmap stays while `self` does.
         unsafe { Pgmap::from_raw(self.pgmap.as_ptr()) }
     }

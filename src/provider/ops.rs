@@ -32,6 +32,7 @@ use crate::{
         PAGE_SHIFT, //
     },
     folio::{
+        self,
         Folio,
         FolioRef,
         HeldFolio, //
@@ -55,7 +56,8 @@ use crate::{
     },
     pgmap::{
         DaxDevice,
-        Page, //
+        Page,
+        Pgmap, //
     }, //
 };
 
@@ -75,13 +77,16 @@ fn byte_range(start: bindings::loff_t, end: bindings::loff_t) -> Option<Range> {
 
 /// # Safety
 ///
-/// `sb` is being mounted, and stays until [`unbind`] is called with it.
-unsafe extern "C" fn bind(sb: *mut bindings::super_block) -> bool {
-    if !safe::rust_fsdax_bind_param() {
-        return false;
-    }
+/// `sb` is being mounted, and stays until [`unbind`] is called with it, if this returns true.
+unsafe extern "C" fn bind(sb: *mut bindings::super_block, eligible: bool) -> bool {
+    let wanted = eligible && safe::rust_fsdax_bind_param();
     // SAFETY: The caller promises that `unbind` is called before the superblock goes away.
-    unsafe { mapping::bind(sb) }.is_ok()
+    let bound = wanted && unsafe { mapping::bind(sb) }.is_ok();
+    if !bound {
+        // fs/dax.c gets the memory, of which some may have been ours. It is not known here which.
+        Pgmap::for_each_shaped(folio::dissolve);
+    }
+    bound
 }
 
 /// # Safety

@@ -68,6 +68,7 @@ mod observe;
 mod pgmaps;
 mod removal;
 mod replace;
+mod shapes;
 mod shared;
 mod turns;
 mod walks;

@@ -72,6 +72,18 @@ pub(super) fn longest_hold_of_inodes() -> usize {
     unsafe { bindings::rust_fsdax_take_inodes_passed() as usize }
 }
 
+static REBUILDS: Atomic<usize> = Atomic::new(0);
+
+/// Free memory gets another shape. Called by `shape.rs` with the folio lock held.
+pub(crate) fn rebuild() {
+    REBUILDS.fetch_add(1, Relaxed);
+}
+
+/// How often free memory got another shape since the last call.
+pub(super) fn take_rebuilds() -> usize {
+    REBUILDS.xchg(0, Relaxed)
+}
+
 static LOOKS: Atomic<usize> = Atomic::new(0);
 
 /// A removal is about to look at a page. Called by `pgmap.rs`.

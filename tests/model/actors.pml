@@ -397,6 +397,25 @@ proctype requester(byte f; bool large)
 }
 #endif
 
+#ifdef LARGE
+/* folio::dissolve(), before somebody else gets the memory */
+proctype dissolver()
+{
+	LOCALS; bool done;
+
+#ifndef MUT_DISSOLVE_UNLOCKED
+	d_step { !folio_lock -> folio_lock = true; }
+#endif
+	dissolve(done);
+#ifndef MUT_DISSOLVE_UNLOCKED
+	/* fs/dax.c gets single pages. */
+	CHECK(one_request_wins, !done || (!head[0] && !tail[1] && !shape[0]));
+	folio_lock = false;
+#endif
+	done = false;
+}
+#endif
+
 /* The file has the block there when the world begins. */
 inline give_block(s, f)
 {

@@ -69,26 +69,17 @@ end:	do
 			zapped[f] = false;
 #endif
 		}
-#ifdef LARGE
-		if
-		:: head[f] ->
-			d_step { TOUCH(); head[f] = false; }
-			d_step {
-				TOUCH();
-				CHECK(free_path_alone, cnt[f + 1] == 0);
-				tail[f + 1] = false;
-			}
-		:: else
-		fi;
-#endif
 #ifdef MUT_WAKE_BEFORE_IDLE
 		wake(FOLIO_ADDRESS(f));
 #endif
-		/* The exchange of the owner mark: idle from here on. */
+		/* The exchange of the owner mark: idle from here on. A large folio keeps its shape. */
 		d_step {
 			TOUCH();
 			CHECK(free_path_alone, cnt[f] == 0 && ours[f]);
 			ours[f] = false;
+#ifdef LARGE
+			shape[f] = head[f];
+#endif
 		}
 #ifndef MUT_WAKE_BEFORE_IDLE
 		wake(FOLIO_ADDRESS(f));
@@ -193,28 +184,68 @@ inline wait_drained(f)
 #ifdef LARGE
 #define FREE_PAGE(f)	(!head[f] && !tail[f])
 
-/* pgmap::request() of order 1, for nobody: pgmap::request_folio() */
+#ifdef MUT_SHAPE_DRAINING
+/* R18: the count alone says that a large folio is free. */
+#define IS_SHAPE	(head[0] && cnt[0] == 0)
+#else
+/* Folio::is_shape() */
+#define IS_SHAPE	(shape[0])
+#endif
+
+/* Folio::take_shape() of order 1, and folio::request() for nobody: folio::request_folio() */
 inline request_large(won)
 {
 	d_step { !folio_lock -> folio_lock = true; }
-	d_step { TOUCH(); won = MAY_REQUEST(0); }
+	d_step { TOUCH(); won = IS_SHAPE; }
+	if
+	:: won
+	:: else ->
+		d_step { TOUCH(); won = MAY_REQUEST(0); }
 #ifndef MUT_REQUEST_HEAD_ONLY
-	d_step { TOUCH(); won = won && MAY_REQUEST(1); }
+		d_step { TOUCH(); won = won && MAY_REQUEST(1); }
 #endif
+		if
+		:: won ->
+			/* rust_fsdax_prep_compound_page() */
+			d_step {
+				TOUCH();
+				CHECK(one_request_wins,
+				      cnt[0] == 0 && cnt[1] == 0 && !ours[0] && !ours[1]);
+				head[0] = true;
+				tail[1] = true;
+			}
+		:: else
+		fi;
+	fi;
 	if
 	:: won ->
-		/* rust_fsdax_prep_compound_page() */
 		d_step {
 			TOUCH();
-			CHECK(one_request_wins, cnt[0] == 0 && cnt[1] == 0 && !ours[0] && !ours[1]);
-			head[0] = true;
-			tail[1] = true;
+			CHECK(one_request_wins, cnt[0] == 0 && head[0] && tail[1]);
+			held[0]++;
+			cnt[0] = 1;
 		}
-		d_step { TOUCH(); held[0]++; cnt[0] = 1; }
-		d_step { TOUCH(); ours[0] = true; }
+		d_step { TOUCH(); ours[0] = true; shape[0] = false; }
 	:: else
 	fi;
 	folio_lock = false;
+}
+
+/* Folio::dissolve() */
+inline dissolve(done)
+{
+	d_step { TOUCH(); done = IS_SHAPE; }
+	if
+	:: done ->
+		d_step {
+			TOUCH();
+			CHECK(one_request_wins, cnt[0] == 0);
+			head[0] = false;
+		}
+		d_step { TOUCH(); CHECK(one_request_wins, cnt[0] == 0); tail[1] = false; }
+		d_step { TOUCH(); shape[0] = false; }
+	:: else
+	fi;
 }
 #else
 #define FREE_PAGE(f)	true
@@ -231,6 +262,12 @@ inline request(f, s, won)
 	d_step { !folio_lock -> folio_lock = true; }
 #endif
 	d_step { TOUCH(); won = MAY_REQUEST(f); }
+#ifdef LARGE
+	if
+	:: !won && (head[f] || tail[f]) -> dissolve(won);
+	:: else
+	fi;
+#endif
 	if
 	:: won ->
 		/* Folio::activate() */

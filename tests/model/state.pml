@@ -31,6 +31,7 @@ bool zapped[NF];		/* ZAPPED in folio->private */
 #ifdef LARGE
 bool head[NF];			/* part of a compound page */
 bool tail[NF];
+bool shape[NF];			/* the mark of a large folio that is free */
 #endif
 bool folio_lock;		/* FolioLock; all folios of a PMD have the same one */
 

@@ -5,7 +5,7 @@
 #define NI	1
 #define NS	1
 #define NF	2
-#define NP	5
+#define NP	6
 #define INODE(s)	0
 #define REQUESTER
 #define LARGE
@@ -17,6 +17,7 @@ init {
 		run requester(1, false);
 		run requester(0, false);
 		run requester(0, true);
+		run dissolver();
 		free_paths();
 	}
 }
