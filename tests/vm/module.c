@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "module.h"
 
 #define OTHER_DEV	"/dev/pmem0"
@@ -123,6 +124,60 @@ static void data_outlives_the_provider(const struct env *e)
 	expect_pages(e, 500);
 	must(umount(e->dir));
 	must_unload();
+}
+
+/* Two files of 2 MiB pages, on a mount that is bound. */
+static void use_by_huge_pages(const struct env *e)
+{
+	char *p;
+	int fd;
+
+	check(mount_is_bound(e->dir), "the mount is not bound");
+	p = stamped(e, &fd, 2, 100);
+	expect_huge(p, 2 * HUGE, "a mapping of the bound mount");
+	munmap(p, 2 * HUGE * PAGE);
+	close(fd);
+	must(umount(e->dir));
+}
+
+/* The kernel finds single pages where these were: by 4 KiB, by 2 MiB, and when it frees them. */
+static void use_by_the_kernel(const struct env *e)
+{
+	char *p;
+	int fd;
+
+	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
+	check(!mount_is_bound(e->dir), "the mount is bound");
+	fd = must(open(in_dir(e, "f"), O_RDWR));
+	p = mmap(NULL, 3 * PAGE, RW, MAP_SHARED, fd, PAGE);
+	check(p != MAP_FAILED, "mmap: %m");
+	for (size_t i = 0; i < 3; i++) {
+		check_page(p + i * PAGE, 101 + i, "pages of a former 2 MiB page");
+		fill_page(p + i * PAGE, 101 + i);
+	}
+	must(fsync(fd));
+	munmap(p, 3 * PAGE);
+	p = map_file(fd, 2 * HUGE, RW);
+	expect_stamps(p, fd, 0, 2 * HUGE, 100, "served by the kernel");
+	must(ftruncate(fd, PAGE));
+	munmap(p, 2 * HUGE * PAGE);
+	close(fd);
+	must(umount(e->dir));
+}
+
+static void shapes_are_given_back(const struct env *e)
+{
+	must_load(e);
+	mount_new(e, e->dev, e->dir);
+	use_by_huge_pages(e);
+	module_bind(false);
+	use_by_the_kernel(e);
+
+	module_bind(true);
+	mount_new(e, e->dev, e->dir);
+	use_by_huge_pages(e);
+	must_unload();
+	use_by_the_kernel(e);
 }
 
 static void log_names_the_provider(const struct env *e)
@@ -241,6 +296,7 @@ static const struct test tests[] = {
 	{ "R16 bind decides at mount time", bind_decides, BOUND_ONLY },
 	{ "R16 data goes from provider to provider", data_outlives_the_provider, BOUND_ONLY },
 	{ "R16 the kernel log names the provider of a mount", log_names_the_provider, BOUND_ONLY },
+	{ "R18 the kernel gets single pages where 2 MiB pages were", shapes_are_given_back, BOUND_ONLY },
 	{ "R15 a bound mount refuses the unload, a stock one does not",
 	  mounts_hold_the_module, BOUND_ONLY },
 	{ "R15 a waiter refuses the unload", pins_hold_the_module, BOUND_ONLY },
