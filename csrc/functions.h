@@ -79,6 +79,7 @@ void rust_fsdax_wait_init(struct wait_bit_queue_entry *entry,
 void rust_fsdax_wake(struct wait_queue_head *queue, struct wait_bit_key key);
 
 /* slot.c */
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark);
 void rust_fsdax_xas_clear_mark(struct xa_state *xas, xa_mark_t mark);
 bool rust_fsdax_xas_is_dirty(struct xa_state *xas);

@@ -32,7 +32,6 @@
 #pragma weak next_dev_pagemap
 #pragma weak prep_compound_page
 #pragma weak tryget_dev_pagemap
-#pragma weak xas_replace
 
 void prep_compound_page(struct page *page, unsigned int order);
 
@@ -171,8 +170,7 @@ bool rust_fsdax_kernel_has_series(void)
 {
 	return dax_register_provider && dax_unregister_provider &&
 	       fsdax_register_folio_ops && fsdax_unregister_folio_ops &&
-	       tryget_dev_pagemap && next_dev_pagemap && xas_replace &&
-	       dax_entry_mkclean &&
+	       tryget_dev_pagemap && next_dev_pagemap && dax_entry_mkclean &&
 	       prep_compound_page && finish_fault && iomap_iter &&
 	       iomap_iter_advance && mm_get_huge_zero_folio &&
 	       dax_trace_insert_pfn_mkwrite && dax_trace_load_hole &&
@@ -197,11 +195,6 @@ int rust_fsdax_register_provider(const struct dax_provider_ops *ops)
 void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops)
 {
 	dax_unregister_provider(ops);
-}
-
-void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry)
-{
-	return xas_replace(xas, entry);
 }
 
 struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn)

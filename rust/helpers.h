@@ -11,6 +11,7 @@
 #include <linux/iomap.h>
 #include <linux/magic.h>
 #include <linux/memremap.h>
+#include <linux/memremap_owner.h>
 #include <linux/mm.h>
 #include <linux/xarray.h>
 
@@ -62,7 +63,6 @@ int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops);
 void rust_fsdax_unregister_folio_ops(const struct fsdax_folio_ops *ops);
 int rust_fsdax_register_provider(const struct dax_provider_ops *ops);
 void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops);
-void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn);
 struct dev_pagemap *rust_fsdax_next_dev_pagemap(unsigned long *pfn);
 static const unsigned int RUST_FSDAX_PGMAP_SHAPED = PGMAP_SHAPED;

@@ -15,7 +15,7 @@ _RUST = ("libcore.rmeta", "libkernel.rmeta", "libbindings.rmeta", "libffi.rmeta"
          "libpin_init.rmeta", "libmacros.so", "libpin_init_internal.so")
 _OPTIONS = ("MODULES", "RUST", "FS_DAX", "TRANSPARENT_HUGEPAGE", "SPARSEMEM_VMEMMAP")
 # The newest of what the series exports to the module.
-_SYMBOLS = ("dax_register_provider", "fsdax_register_folio_ops", "next_dev_pagemap", "xas_replace")
+_SYMBOLS = ("dax_register_provider", "fsdax_register_folio_ops", "next_dev_pagemap")
 _SERIES = "build the kernel with the patches of patches/linux-X.Y"
 _HEADERS = ("copy the directory rust/ of the kernel's build, or use the directory that it was built in: "
             "most header packages leave it out")

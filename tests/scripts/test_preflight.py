@@ -73,8 +73,8 @@ class Preflight(unittest.TestCase):
         self.only("^CONFIG_RUST is off")
 
     def test_no_series(self) -> None:
-        self.write("Module.symvers", "0x0\txas_replaced\tvmlinux\tEXPORT_SYMBOL_GPL\t\n")
-        self.only("^the kernel has no dax_register_provider, .*, xas_replace: build the kernel with the patches")
+        self.write("Module.symvers", "0x0\tnext_dev_pagemaps\tvmlinux\tEXPORT_SYMBOL_GPL\t\n")
+        self.only("^the kernel has no dax_register_provider, .*, next_dev_pagemap: build the kernel with the patches")
         (self.tree / "Module.symvers").unlink()
         self.only("^Module.symvers is missing")
 
