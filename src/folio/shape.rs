@@ -26,7 +26,8 @@ use crate::{
             smp_mb,
             smp_wmb, //
         },
-        sched, //
+        sched,
+        warn::warn_on_once, //
     },
     pgmap::{
         Order,
@@ -100,8 +101,11 @@ impl Folio<'_> {
     #[inline(always)]
     pub(super) unsafe fn take_shape(self, order: Order, pgmap: &Pgmap, lock: &FolioLock) -> bool {
         match order {
-            // SAFETY: One page, this one.
-            Order::Pte => unsafe { self.are_free(order) } || self.take_apart(lock),
+            Order::Pte => {
+                // SAFETY: One page, this one.
+                let free = unsafe { self.are_free(order) };
+                free || self.take_apart(lock)
+            }
             Order::Pmd if self.is_shape() => self.is_as_left(),
             Order::Pmd => {
                 // SAFETY: The caller promises that all pages are in one range.
