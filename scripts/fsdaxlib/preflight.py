@@ -41,8 +41,7 @@ def problems(tree: Path, run: Callable[[list[str]], str] = _first_line) -> Itera
                    "or /lib/modules/RELEASE/build.")
     if not release:
         yield "the kernel is configured, but not built: make it first"
-    elif not any(release.startswith(f"{series}.") or release.startswith(f"{series}-")
-                 for series in source.supported()):
+    elif not any(release.startswith((f"{series}.", f"{series}-")) for series in source.supported()):
         yield f"this is Linux {release}; the module is for {' and '.join(source.supported())}"
     for option in _OPTIONS:
         if f"CONFIG_{option}=y\n" not in config:

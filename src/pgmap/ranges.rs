@@ -196,7 +196,9 @@ impl Pgmap {
         let mut pfn = 0;
 
         // SAFETY: `pfn` is a place for a number.
-        while let Some(pgmap) = NonNull::new(unsafe { bindings::rust_fsdax_next_dev_pagemap(&mut pfn) }) {
+        while let Some(pgmap) =
+            NonNull::new(unsafe { bindings::rust_fsdax_next_dev_pagemap(&mut pfn) })
+        {
             // SAFETY: `next_dev_pagemap()` took a reference, which is put below, to a pgmap of which
             // somebody has had a folio: it was initialized before.
             f(unsafe { Self::from_raw(pgmap.as_ptr()) });

@@ -2,7 +2,7 @@
 
 //! DAX devices that end while somebody uses them.
 //!
-//! Defects: D37.
+//! Rules: none, a defect of the kernel (D37).
 
 use kernel::{
     error::from_err_ptr,
