@@ -147,7 +147,7 @@ impl Drop for Locks {
     }
 }
 
-/// The lock for the association of the folio around a pfn, and for requests of it.
+/// The lock for the association of the folio around a pfn, for requests of it, and for its shape.
 ///
 /// Irqs are off while it is held, and it nests in the i_pages lock. See `csrc/folio_lock.c`.
 ///
@@ -191,7 +191,8 @@ impl Folio<'_> {
     /// Whether `page`, which is behind this one, is part of a large folio that is not ours, while
     /// nobody requests a folio around it.
     pub(crate) fn is_foreign_at(self, page: Page<'_>) -> bool {
-        // Requests are kept out, so that a tail whose head is not ours belongs to somebody else.
+        // Requests are kept out, so that a tail whose head is neither ours nor a free shape belongs
+        // to somebody else.
         let _lock = FolioLock::new(self.pfn());
         // One look, since the free path takes no lock.
         let owner = self.page().owner();

@@ -39,13 +39,14 @@ pub(super) fn shape_mark() -> usize {
 /// |------------|-------|----------|-----------------------------------------------------------|
 /// | shape      | 0     | free     | [`super::request`], [`super::dissolve`]: folio lock        |
 /// | not ours   | 0     | free     | [`super::request`], under the folio lock                   |
-/// | not ours   | n > 0 | foreign  | fs/dax.c or a driver; or a request is about to set the mark |
+/// | not ours   | n > 0 | foreign  | fs/dax.c or a driver                                       |
 /// | ours       | n > 0 | active   | whoever holds a reference; mapping, index: folio lock too  |
 /// | ours       | 0     | draining | the free path only                                         |
 ///
 /// A count of n is made of one for the entry of each file that tracks the folio, one per page
-/// table entry, and the pins (GUP, pipes, DMA). *Idle* is the state "not ours": the free path
-/// has finished. A count of 0 alone is not idle.
+/// table entry, and the pins (GUP, pipes, DMA). *Idle* are the two states "free": the free path
+/// has finished. A count of 0 alone is not idle. On its way up a folio looks foreign for a moment,
+/// when a request has set the count and not yet the mark.
 #[derive(Clone, Copy)]
 pub(crate) struct Folio<'p>(Page<'p>);
 

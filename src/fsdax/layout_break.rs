@@ -2,8 +2,10 @@
 
 //! The layout break.
 //!
-//! Counterpart of `dax_layout_busy_page_range()`, `dax_break_layout()` and
-//! `dax_break_layout_final()` of `fs/dax.c`.
+//! Counterpart of `dax_break_layout()` and `dax_break_layout_final()` ([`break_layouts`]),
+//! `dax_layout_busy_page_range()` ([`busy_pfn`]), `dax_busy_page()` ([`busy_entry`]),
+//! `wait_page_idle()` ([`wait_for`]) and, for the range of a break, `dax_delete_mapping_range()`
+//! ([`remove_range`]) of `fs/dax.c`.
 //!
 //! A break works in three steps, each of which visits an entry once:
 //!
@@ -99,8 +101,8 @@ pub(crate) enum Data {
 pub(crate) enum OnBusy<'a> {
     /// Return `ERESTARTSYS` at once.
     Fail,
-    /// Call this to drop the filesystem's lock, sleep, and take the lock again; a signal
-    /// interrupts.
+    /// Call this, which drops the filesystem's lock, calls `schedule()`, and takes the lock again;
+    /// a signal interrupts. It sleeps for ever: whoever wants to wake up at some time sets an alarm.
     Sleep(&'a dyn Fn()),
     /// Sleep, whatever comes, and say so: eviction, where nobody else has the inode.
     Evict,
@@ -250,7 +252,8 @@ fn zap_again(at: At<'_, '_>) {
     }
 }
 
-/// After this many seconds an eviction says what it waits for, and again each time they pass.
+/// After this many seconds a wait that no signal ends says what it waits for, and again each time
+/// they pass.
 const SAY_AFTER_SECONDS: u32 = 10;
 
 /// For how long a break leaves an entry alone that a fault revived.
@@ -413,7 +416,8 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
     }
 }
 
-/// Removes the entries in `range` that hold nothing and are all in it, dirty or not.
+/// Removes the entries in `range` that hold nothing and are all in it, dirty or not. fs/dax.c has no
+/// counterpart; it is what a deletion tries first.
 ///
 /// [`Left::Busy`] at the first one that a break has to look at.
 pub(super) fn remove_settled(mapping: Mapping<'_>, range: Range) -> Left {

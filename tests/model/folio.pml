@@ -166,7 +166,7 @@ inline wait_drained(f)
 }
 
 /*
- * Folio::is_free(). Four loads, of fields that become free one after the other and stay so while
+ * Folio::are_free(): loads of fields that become free one after the other and stay so while
  * the folio lock is held: the conjunction is as good as its last load.
  */
 #ifdef LARGE
@@ -251,7 +251,7 @@ inline dissolve(done)
 #define FREE_PAGE(f)	true
 #endif
 
-/* pgmap::request() of one page, for entry s - 1, or for nobody if s is 0. */
+/* folio::request() of one page, for entry s - 1, or for nobody if s is 0. */
 inline request(f, s, won)
 {
 #ifdef MUT_PGMAP_AFTER_COUNT

@@ -118,7 +118,7 @@ inline schedule()
 	(woken & ME);
 }
 
-/* The end of wait::on(): finish_wait() */
+/* The end of sleep::on(): finish_wait() */
 inline finish_wait(address)
 {
 	atomic { queue[address] = queue[address] & ~ME; woken = woken & ~ME; }
