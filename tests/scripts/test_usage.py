@@ -36,6 +36,7 @@ WRONG = {
     "model -j 0": "it must be 1 or more, not 0",
     "module-graph --tree /x": "--tree: /x is no directory",
     "powerfail --ops many": "--ops: 'many' is no number",
+    "preflight /x": "/x is no directory",
     "profile": "required: METRIC",
     "series": "required: command",
     "soak --minutes -1": "--minutes: it must be 1 or more, not -1",
