@@ -147,6 +147,20 @@ static void check_sigbus(char *p, size_t pages, const char *what)
 	}
 }
 
+/*
+ * Until the pages are revoked, however long the freeze takes. ext4 refuses faults long
+ * before it is so for pages that are mapped, and XFS unmaps them long before it refuses
+ * faults: only both together say that it is for good.
+ */
+static void await_sigbus(char *p, size_t pages)
+{
+	for (int i = 0; i < 6000; i++) {
+		if (!present_pages(p, pages) && try_load(p, NULL) == SIGBUS)
+			return;
+		usleep(10000);
+	}
+}
+
 /* Mapped in 4 KiB, in 2 MiB, read, written, not touched: none of it matters. */
 static void revoked(const struct env *e, enum how how)
 {
@@ -198,6 +212,7 @@ static void pins_are_waited_for(const struct env *e)
 	pin_pages(&pin, p, 2);
 	unbind_start(e, &r);
 	check(task_sleeps(r.pid, r.pid, NULL), "unbind did not wait for the pin");
+	await_sigbus(p, N);
 	check_sigbus(p, N, "with a pin");
 	check(kmsg_wait(log, 60, "removal of a device waits", ino, "page offset 0", "1 pins",
 			NULL),
@@ -456,12 +471,7 @@ static void beside_a_hanging_umount(const struct env *e, bool bound, bool other_
 	}
 	unbind_start(e, &r);
 	if (bound) {
-		/*
-		 * However long the freeze takes. Not asked by a load: ext4 refuses faults
-		 * long before the pages that are mapped are revoked.
-		 */
-		for (int i = 0; i < 6000 && present_pages(p, N); i++)
-			usleep(10000);
+		await_sigbus(p, N);
 		check(!must(waitpid(r.pid, NULL, WNOHANG)),
 		      "the removal did not wait for its own pin");
 		check_sigbus(p, N, "with a pin");
