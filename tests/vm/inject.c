@@ -349,6 +349,11 @@ static int run_fork(struct scene *s)
 	if (pid == -1)
 		return -1;
 	if (!pid) {
+		/*
+		 * A fault may have to make a page table, and the kernel takes one that
+		 * gets no memory again, for ever.
+		 */
+		disarm_child();
 		for (size_t i = 0; i < N; i++)
 			if (!page_is(s->map + i * PAGE, s->want[i]))
 				_exit(1);

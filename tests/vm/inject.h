@@ -34,6 +34,8 @@ void set_pass(enum pass by);
 void arm(enum pass by, unsigned int n);
 /* Whether a call failed since then. */
 bool disarm(enum pass by);
+/* In a child of a task that is armed: it fails as well. */
+void disarm_child(void);
 
 /* What an operation works on. */
 struct scene {
