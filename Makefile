@@ -63,7 +63,7 @@ modules modules_install:
 	@test -f '$(KDIR)/Makefile' -a -f '$(KDIR)/.config' || { \
 		echo 'rust_fsdax: KDIR=$(KDIR) is no configured kernel: name the directory that it was built in.' >&2; \
 		exit 2; }
-	@scripts/preflight '$(KDIR)' >&2
+	@test '$@' = modules_install || scripts/preflight '$(KDIR)' >&2
 	@mkdir -p build/modules-own
 	$(MAKE) -C $(KDIR) $(OWN_LLVM) M=$(CURDIR) MO=$(CURDIR)/build/modules-own $@
 else

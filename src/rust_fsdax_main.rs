@@ -3,8 +3,9 @@
 //! rust_fsdax: the lifetime of fsdax pages.
 //!
 //! Owns ZONE_DEVICE folios of type FS_DAX from their request through a pgmap to the end of their
-//! free path, and the shape that they leave, and serves page faults, writeback and layout breaks of the superblocks that are
-//! bound to it. `Documentation/design.rst` has the rules and the state machine.
+//! free path, and the shape that they leave, and serves page faults, writeback and layout breaks of
+//! the superblocks that are bound to it. `Documentation/design.rst` has the rules and the state
+//! machine.
 //!
 //! The floors, of which none names one above it (`scripts/module-graph`): [`ffi`], [`pgmap`],
 //! [`folio`], [`mapping`], [`fsdax`] (what is done), [`provider`] (what C calls).

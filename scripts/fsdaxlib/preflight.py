@@ -10,11 +10,11 @@ from pathlib import Path
 from . import source
 from .progress import Fail
 
-# What modules in Rust are compiled against: "what an out-of-tree Rust module needs" of the headers.
+# What modules in Rust are compiled against.
 _RUST = ("libcore.rmeta", "libkernel.rmeta", "libbindings.rmeta", "libffi.rmeta", "libbuild_error.rmeta",
          "libpin_init.rmeta", "libmacros.so", "libpin_init_internal.so")
 _OPTIONS = ("MODULES", "RUST", "FS_DAX", "TRANSPARENT_HUGEPAGE", "SPARSEMEM_VMEMMAP")
-# The newest of what the series exports to the module.
+# Some of what the series exports to the module, the newest of it included.
 _SYMBOLS = ("dax_register_provider", "fsdax_register_folio_ops", "next_dev_pagemap")
 _SERIES = "build the kernel with the patches of patches/linux-X.Y"
 _HEADERS = ("copy the directory rust/ of the kernel's build, or use the directory that it was built in: "
