@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A DAX device, a filesystem that has one extent per file, and page faults that nobody's page
-//! tables have a place for.
+//! A filesystem that has one extent per file, and page faults that nobody's page tables have a place
+//! for.
 //!
 //! Rules: none, the suites run on it.
 
 use kernel::{
-    error::from_err_ptr,
     ffi::{
         c_int,
-        c_long,
-        c_uint,
-        c_ulong,
-        c_void, //
+        c_uint, //
     },
     prelude::*,
     sync::{
@@ -25,7 +21,10 @@ use kernel::{
 };
 
 use super::fixture::{
+    Backing,
+    DaxDevice,
     FakeFile,
+    Handle,
     TestPgmap,
     PMD, //
 };
@@ -35,7 +34,6 @@ use crate::{
             self,
             vm_fault_t, //
         },
-        safe,
         vm_fault, //
     },
     fsdax,
@@ -49,74 +47,12 @@ use crate::{
 /// A block of which nothing can be read, for a pgmap of one slot.
 pub(super) const BAD: usize = PMD - 1;
 
-/// A DAX device over a pgmap.
-struct Device {
-    dax: *mut bindings::dax_device,
-    _pgmap: Arc<TestPgmap>,
-}
-
-struct Operations(bindings::dax_operations);
-
-// SAFETY: The table holds pointers to functions, which are constant.
-unsafe impl Sync for Operations {}
-
-static OPERATIONS: Operations = Operations(bindings::dax_operations {
-    direct_access: Some(direct_access),
-    zero_page_range: Some(zero_page_range),
-    recovery_write: None,
-});
-
-/// # Safety
-///
-/// `dax` is the device of a [`TestPgmap`] that is its private data.
-unsafe extern "C" fn direct_access(
-    dax: *mut bindings::dax_device,
-    pgoff: c_ulong,
-    _pages: c_long,
-    _mode: bindings::dax_access_mode,
-    kaddr: *mut *mut c_void,
-    pfn: *mut c_ulong,
-) -> c_long {
-    // SAFETY: The caller promises a device.
-    let private = unsafe { bindings::dax_get_private(dax) };
-    // SAFETY: The caller promises that this is its private data.
-    let pgmap = unsafe { &*private.cast::<TestPgmap>() };
-    if pgoff == BAD {
-        return -(bindings::EHWPOISON as c_long);
-    }
-    let found = pgmap.pfn(pgoff);
-    // SAFETY: The arguments of `dax_direct_access()`, which may not be null here.
-    unsafe { *pfn = found };
-    // SAFETY: The caller promises a place for the address of memory that the kernel has mapped.
-    unsafe { *kaddr = safe::rust_fsdax_pfn_to_virt(found) };
-    (pgmap.pages() - pgoff) as c_long
-}
-
-/// # Safety
-///
-/// None, it does nothing.
-unsafe extern "C" fn zero_page_range(_: *mut bindings::dax_device, _: c_ulong, _: usize) -> c_int {
-    -(bindings::EOPNOTSUPP as c_int)
-}
-
-impl Device {
-    fn new(pgmap: &Arc<TestPgmap>) -> Result<Self> {
-        let private = Arc::as_ptr(pgmap).cast_mut().cast();
-        // SAFETY: The table is constant, and the pgmap stays as long as the device.
-        let dax = from_err_ptr(unsafe { bindings::alloc_dax(private, &raw const OPERATIONS.0) })?;
-        Ok(Self {
-            dax,
-            _pgmap: pgmap.clone(),
-        })
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // SAFETY: Allocated in `new`, and used by nobody any more.
-        unsafe { bindings::kill_dax(self.dax) };
-        // SAFETY: Allocated in `new`, and used by nobody any more.
-        unsafe { bindings::put_dax(self.dax) };
+impl Backing for TestPgmap {
+    fn access(&self, _device: &Handle, offset: usize) -> Result<(usize, usize)> {
+        if offset == BAD {
+            return Err(Error::from_errno(-(bindings::EHWPOISON as c_int)));
+        }
+        Ok((self.pfn(offset), self.pages() - offset))
     }
 }
 
@@ -138,13 +74,8 @@ pub(super) struct Faulted {
     pub(super) file: Arc<FakeFile>,
     extent: Extent,
     asked: Atomic<usize>,
-    device: Device,
+    device: DaxDevice<TestPgmap>,
 }
-
-// SAFETY: The device may be used by any thread; the rest is constant or atomic.
-unsafe impl Send for Faulted {}
-// SAFETY: The device may be used by any thread; the rest is constant or atomic.
-unsafe impl Sync for Faulted {}
 
 struct Iomap(bindings::iomap_ops);
 
@@ -188,7 +119,7 @@ unsafe extern "C" fn iomap_begin(
         } else {
             bindings::IOMAP_F_DIRTY as u16
         },
-        dax_dev: faulted.device.dax,
+        dax_dev: faulted.device.as_raw(),
         // SAFETY: All other fields may be 0.
         ..unsafe { core::mem::zeroed() }
     };
@@ -211,7 +142,7 @@ impl Faulted {
                 file: FakeFile::new(pgmap)?,
                 extent,
                 asked: Atomic::new(0),
-                device: Device::new(pgmap)?,
+                device: DaxDevice::new(pgmap.clone())?,
             },
             GFP_KERNEL,
         )?;

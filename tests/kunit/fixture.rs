@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the suites run on: pgmaps over reserved memory, superblocks and files without a filesystem.
+//! What the suites run on: pgmaps over reserved memory, DAX devices, superblocks and files without a
+//! filesystem.
 //!
 //! Rules: none, the suites run on it.
 
@@ -15,11 +16,17 @@ use crate::{
     pgmap::Order, //
 };
 
+mod dax;
 mod file;
 mod pgmap;
 mod superblock;
 
 pub(super) use self::{
+    dax::{
+        Backing,
+        DaxDevice,
+        Handle, //
+    },
     file::FakeFile,
     pgmap::{
         Layout,

@@ -2,6 +2,7 @@
 /* Clones that are in use in 4 KiB and in 2 MiB, by many threads. */
 #define _GNU_SOURCE
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "reflink.h"
@@ -207,12 +208,82 @@ static void clones_beside_readers(const struct env *e)
 	check(!r.failures, "%d loads of the source failed", r.failures);
 }
 
+#define EXTENTS		((size_t)256)
+#define SEEN		10	/* how often a clone is to be met half-way */
+
+struct watcher {
+	char *page;		/* of the source */
+	atomic_int clone;	/* its blocks become more only */
+	off_t most;		/* blocks of it by which it is surely not complete */
+	atomic_int stop, met, passed;
+};
+
+static bool half_way(struct watcher *w)
+{
+	struct stat st;
+
+	must(fstat(w->clone, &st));
+	return st.st_blocks && st.st_blocks < w->most;
+}
+
+/* Faults of the source that begin while the clone has some of the blocks. */
+static void *fault_half_way(void *watcher)
+{
+	struct watcher *w = watcher;
+
+	while (!w->stop) {
+		must(madvise(w->page, PAGE, MADV_DONTNEED));
+		if (!half_way(w))
+			continue;
+		w->met++;
+		check(!try_load(w->page, NULL), "the source is not readable");
+		w->passed += half_way(w);
+	}
+	return NULL;
+}
+
+/* XFS takes the lock of faults before the first block becomes shared, and keeps it to the last. */
+static void no_fault_half_way(const struct env *e)
+{
+	int fd = new_file(e, "source"), gaps = new_file(e, "gaps");
+	struct watcher w = { .clone = fd };
+	pthread_t thread;
+	struct stat st;
+
+	for (size_t i = 0; i < EXTENTS; i++) {
+		char page[PAGE];
+
+		fill_page(page, 100 + i);
+		write_at(fd, page, PAGE, i * PAGE);
+		must(fsync(fd));
+		write_at(gaps, page, PAGE, i * PAGE);
+		must(fsync(gaps));
+	}
+	must(fstat(fd, &st));
+	w.most = st.st_blocks * 3 / 4;
+	w.page = map_file(fd, 1, PROT_READ);
+	check(!pthread_create(&thread, NULL, fault_half_way, &w), "no thread");
+	for (int n = 0; n < CLONES && w.met < SEEN; n++) {
+		int clone = new_file(e, "clone");
+
+		must(unlink(in_dir(e, "clone")));
+		/* The watcher may be about to look at the one before, which stays open. */
+		w.clone = clone;
+		clone_all(clone, fd);
+	}
+	w.stop = 1;
+	pthread_join(thread, NULL);
+	check(w.met, "no clone was met half-way");
+	check(!w.passed, "%d of %d faults passed while blocks became shared", w.passed, w.met);
+}
+
 static const struct test tests[] = {
 	{ "R1 2 MiB and 4 KiB pages of one extent", sizes_collide, BOUND },
 	{ "R11 clones of 2 MiB extents are mapped by pages", shared_in_2m, BOUND },
 	{ "R11 clones in use by many threads", clones_race, BOUND },
 	{ "R11 clones of 2 MiB pages in use by many threads", huge_clones_race, BOUND },
 	{ "R24 clones of a file that is read by 2 MiB meanwhile", clones_beside_readers, BOUND },
+	{ "R24 no fault of the source while its blocks become shared", no_fault_half_way, XFS },
 	{ }
 };
 
