@@ -47,7 +47,7 @@ def run(log: Path) -> list[str]:
                  Bind(ccache, kernel.CCACHE_INSIDE, writable=True)]
         try:
             run_logged(sandbox.command(root, command, cwd=kernel.SOURCE_INSIDE, binds=binds,
-                                       env={"CCACHE_DIR": str(kernel.CCACHE_INSIDE)}),
+                                       env=kernel.CCACHE),
                        log, "build and run the KUnit suites in a kernel (about 10 min the first time)")
         except Fail:
             # kunit.py also fails for a failed test: then its console says which.
