@@ -33,6 +33,7 @@ _TOLD = "RUST_FSDAX_SERIES_TOLD"
 _SUITES = (f"{toolchain.SUITE}-backports", "forky", "sid")
 _KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 _MIB = 2500
+_OWN = "own"  # is in an entry of the cache that was made from a tree of the user
 _NUMBER = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)$", re.MULTILINE)
 # Traces of a build in a source tree.
 _BUILT = (".config", "include/config", "include/generated/autoconf.h")
@@ -154,10 +155,11 @@ def select(wanted: list[str], look: Callable[[str], Source | None],
 
 
 def cached(series: str) -> Source | None:
-    """The newest source of a series in the cache."""
+    """The newest source of a series in the cache; a tree that was named once, if there is nothing else."""
     found = [Source(path.name.split("-")[1], path) for path in cache.directory().glob(f"source-{series}.*")
              if (path / "linux/Makefile").exists() and not path.name.endswith(".partial")]
-    return max(found, key=lambda source: _numbers(source.release), default=None)
+    return max(found, default=None, key=lambda source: (
+        not (source.entry / _OWN).exists(), _numbers(source.release), source.entry.name))
 
 
 def archive() -> Archive:
@@ -212,13 +214,15 @@ def _check(release: str | None, what: str, series: str | None) -> str:
     return release
 
 
-def _entry(release: str, identity: str, make: Callable[[Path], None]) -> Source:
-    """A source in the cache, whole or not at all."""
+def _entry(release: str, identity: str, make: Callable[[Path], None], own: bool = False) -> Source:
+    """A source in the cache, whole or not at all. OWN is for what nobody has published."""
     def clean(partial: Path) -> None:
         cache.need_space(_MIB, "The kernel source")
         try:
             shutil.rmtree(partial / "linux", ignore_errors=True)
             make(partial / "linux")
+            if own:
+                (partial / _OWN).touch()
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -320,7 +324,7 @@ def from_git(tree: Path, tag: str, series: str | None) -> Source:
         if reader.returncode or unpacked.returncode:
             raise Fail(f"git could not give all of {commit[:12]} of {tree}: look at what it says above.")
 
-    return _entry(release, commit, export)
+    return _entry(release, commit, export, own=True)
 
 
 def from_tree(tree: Path, series: str | None) -> Source:
@@ -338,7 +342,7 @@ def from_tree(tree: Path, series: str | None) -> Source:
         except (shutil.Error, OSError) as error:
             raise Fail(f"{tree} cannot be copied: {error}.") from None
 
-    return _entry(release, _listing(tree), copy)
+    return _entry(release, _listing(tree), copy, own=True)
 
 
 def _listing(tree: Path) -> str:

@@ -231,6 +231,16 @@ class Trees(InCache):
     def test_unpacked(self) -> None:
         self.assertEqual(self.chosen(str(self.tree)).release, "7.3.2")
 
+    def test_named_once_it_is_no_default(self) -> None:
+        mine = self.chosen(str(self.tree))
+        self.assertEqual(source.cached("7.3"), mine)
+        for release in ("7.3.1", "7.3.2"):
+            published = source.from_tarball(tarball(self.place / "a.tar.xz", release), None)
+            self.assertEqual(source.cached("7.3"), published)
+        self.commit()
+        self.chosen(f"{self.tree}@v7.3.2")
+        self.assertEqual(source.cached("7.3"), published)
+
     def test_unpacked_and_changed_since(self) -> None:
         first = self.chosen(str(self.tree))
         (self.tree / "new").write_text("x")
