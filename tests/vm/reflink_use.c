@@ -174,7 +174,8 @@ static void huge_clones_race(const struct env *e)
 /*
  * Read faults of the source make no page that the clone cannot join. Either of two is enough for
  * that: XFS keeps them out meanwhile, and src/fsdax/make_way.rs has such a page go. Without both
- * the first clone cannot be read; without the latter alone the KUnit suite of faults fails.
+ * the first clone cannot be read; without the former alone no_fault_half_way() fails, without the
+ * latter alone the KUnit suite of faults.
  */
 static void clones_beside_readers(const struct env *e)
 {
