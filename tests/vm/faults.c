@@ -185,8 +185,8 @@ int create_huge(const struct env *e, const char *name, size_t huge)
 		bad = first_misplaced(fd, pages);
 		if (bad == pages)
 			break;
-		check(tries < 50, "%s: page %zu of %s, at block %#llx, is not in 2 MiB of the device",
-		      e->fs, bad, name, (unsigned long long)file_block(fd, bad));
+		check(tries < 50, "page %zu of %s, at block %#llx, is not in 2 MiB of the device",
+		      bad, name, (unsigned long long)file_block(fd, bad));
 		must(ftruncate(fd, 0));
 		usleep(100000);
 	}
