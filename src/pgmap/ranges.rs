@@ -194,11 +194,12 @@ impl Pgmap {
     /// references. It may be more than once for the same. Process context, may sleep if `f` does.
     pub(crate) fn for_each_shaped(mut f: impl FnMut(&Pgmap)) {
         let mut pfn = 0;
-
-        // SAFETY: `pfn` is a place for a number.
-        while let Some(pgmap) =
+        let mut next = || {
+            // SAFETY: `pfn` is a place for a number, and all else is looked at under RCU.
             NonNull::new(unsafe { bindings::rust_fsdax_next_dev_pagemap(&mut pfn) })
-        {
+        };
+
+        while let Some(pgmap) = next() {
             // SAFETY: `next_dev_pagemap()` took a reference, which is put below, to a pgmap of which
             // somebody has had a folio: it was initialized before.
             f(unsafe { Self::from_raw(pgmap.as_ptr()) });
