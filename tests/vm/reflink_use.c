@@ -219,12 +219,12 @@ struct watcher {
 	atomic_int stop, met, passed;
 };
 
-static bool half_way(struct watcher *w)
+static bool half_way(int clone, off_t most)
 {
 	struct stat st;
 
-	must(fstat(w->clone, &st));
-	return st.st_blocks && st.st_blocks < w->most;
+	must(fstat(clone, &st));
+	return st.st_blocks && st.st_blocks < most;
 }
 
 /* Faults of the source that begin while the clone has some of the blocks. */
@@ -233,12 +233,15 @@ static void *fault_half_way(void *watcher)
 	struct watcher *w = watcher;
 
 	while (!w->stop) {
+		/* The next one may be half-way when the fault that waited for this one is done. */
+		int clone = w->clone;
+
 		must(madvise(w->page, PAGE, MADV_DONTNEED));
-		if (!half_way(w))
+		if (!half_way(clone, w->most))
 			continue;
 		w->met++;
 		check(!try_load(w->page, NULL), "the source is not readable");
-		w->passed += half_way(w);
+		w->passed += half_way(clone, w->most);
 	}
 	return NULL;
 }
