@@ -126,6 +126,11 @@ bool rust_fsdax_mapping_empty(struct address_space *mapping)
 	return mapping_empty(mapping);
 }
 
+bool rust_fsdax_can_clone(const struct inode *inode)
+{
+	return inode->i_fop && inode->i_fop->remap_file_range;
+}
+
 void rust_fsdax_unlock_umount(struct super_block *sb)
 {
 	up_read(&sb->s_umount);

@@ -44,6 +44,7 @@ struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn);
 /* files */
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
 bool rust_fsdax_mapping_empty(struct address_space *mapping);
+bool rust_fsdax_can_clone(const struct inode *inode);
 void rust_fsdax_unlock_umount(struct super_block *sb);
 void rust_fsdax_cond_resched(void);
 

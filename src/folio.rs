@@ -8,22 +8,28 @@
 //! An entry is known here by its [`EntryId`] only.
 
 mod association;
+mod claim;
+mod entry_id;
 mod free;
 mod request;
 mod shape;
+mod sharers;
 mod state;
 
 pub(crate) use association::{
-    is_busy,
     Association,
-    Claim,
-    EntryId,
     HeldFolio,
+    Locks,
+    Which, //
+};
+pub(crate) use claim::{
+    is_busy,
+    Claim,
     Left,
     LentFolio,
-    Locks,
     NoClaim, //
 };
+pub(crate) use entry_id::EntryId;
 pub(crate) use free::free;
 pub(crate) use request::{
     request,

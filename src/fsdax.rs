@@ -6,6 +6,7 @@
 //! lose a reference, a lock or a folio (`scripts/unsafe-audit`, R21).
 
 mod fault;
+mod give_up;
 mod holes;
 mod insert;
 mod invalidate;
@@ -47,6 +48,7 @@ pub(crate) use writeback::write_back;
 
 #[cfg(RUST_FSDAX_KUNIT)]
 pub(crate) use {
+    give_up::give_up,
     insert::{
         insert,
         undo_insert,
@@ -55,7 +57,6 @@ pub(crate) use {
     make_way::make_way,
     removal::revoke,
     replace::{
-        give_up,
         is_replaced_later,
         set_replaced,
         wait_briefly, //

@@ -47,6 +47,7 @@ pub(crate) use iomap::{
 pub(crate) use locked::{
     file_of,
     with_entry_of,
+    with_sharer_of,
     GrabError,
     LockedEntry, //
 };

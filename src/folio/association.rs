@@ -4,23 +4,24 @@
 //!
 //! Rules: R5, R11, R13.
 
-use core::{
-    marker::PhantomData,
-    mem::ManuallyDrop,
-    ops::Deref, //
-};
-
 use kernel::{
     prelude::*,
     types::NotThreadSafe, //
 };
 
-use super::state::{
-    owner_mark,
-    shape_mark,
-    Folio,
-    FolioRef,
-    State, //
+use super::{
+    entry_id::EntryId,
+    sharers::{
+        Share,
+        Sharer,
+        Sharers, //
+    },
+    state::{
+        owner_mark,
+        shape_mark,
+        Folio,
+        FolioRef, //
+    }, //
 };
 use crate::{
     ffi::{
@@ -29,55 +30,15 @@ use crate::{
             jiffies,
             jiffies_to_ms, //
         },
-        sleep, //
+        sleep,
+        warn::warn_on_once, //
     },
     pgmap::{
         Order,
         OwnPage,
-        Page,
-        PgmapRef, //
+        Page, //
     }, //
 };
-
-/// Which entry it is: that at a page offset of a file.
-///
-/// # Invariants
-///
-/// `mapping` is the address of a mapping with a host, and was valid when the value was made. Where
-/// an entry has a reference to a folio, it stays; where an association names it, it is freed a grace
-/// period after that changed, at the earliest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct EntryId {
-    mapping: usize,
-    index: usize,
-}
-
-impl EntryId {
-    /// Names an entry.
-    ///
-    /// # Safety
-    ///
-    /// `mapping` is valid and has a host, and is not freed before the entry is removed, if there is
-    /// one, and a grace period has passed.
-    #[inline(always)]
-    pub(crate) unsafe fn new(mapping: *mut bindings::address_space, index: usize) -> Self {
-        // INVARIANT: What the caller promises.
-        Self {
-            mapping: mapping as usize,
-            index,
-        }
-    }
-
-    /// The mapping, see the type invariant for how long it is valid.
-    pub(crate) fn mapping(self) -> *mut bindings::address_space {
-        self.mapping as *mut _
-    }
-
-    /// The page offset.
-    pub(crate) fn index(self) -> usize {
-        self.index
-    }
-}
 
 /// Which entries name an active folio.
 ///
@@ -86,7 +47,10 @@ impl EntryId {
 /// | null      | 0               | 0             | [`Association::None`]: just requested       |
 /// | M         | index in M      | 0             | `Owned`: tracked by one entry, that of M    |
 /// | M         | index in M      | [`ZAPPED`], t | `Owned`, and that entry was zapped at t     |
-/// | null      | n > 0           | 0             | `Shared`: tracked by n entries              |
+/// | null      | n > 0           | 0, l          | `Shared`: tracked by n entries              |
+///
+/// A large folio that is shared has a list of l files that do so ([`super::sharers`]), so that they can
+/// be found. An entry for a single page of it may be one of the n, while another one has all of it.
 ///
 /// While memory failure holds the entry of a folio locked, [`HELD`] is set in `private` too: the
 /// folio keeps `mapping` and `index` until then. [`REPLACED`] is set with [`ZAPPED`] where a store
@@ -117,6 +81,18 @@ const HELD: usize = 1 << 1;
 const REPLACED: usize = 1 << 2;
 /// With [`ZAPPED`], the bits of `folio->private` from here on say when, in jiffies.
 const TIME_SHIFT: u32 = 3;
+/// While the folio is shared, they say how long its list of sharers is.
+const LIST_SHIFT: u32 = TIME_SHIFT;
+
+/// An entry, and where in a folio it begins.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) entry: EntryId,
+    /// Where the folio begins in that file, or would.
+    pub(super) start: EntryId,
+    /// Whether the entry names all of the folio.
+    pub(super) whole: bool,
+}
 
 /// The memory of the folio locks, as long as it lives.
 ///
@@ -201,6 +177,26 @@ impl Folio<'_> {
     }
 }
 
+/// Forgets who shared a large folio, which is about to be free.
+///
+/// # Safety
+///
+/// `folio` is large, draining, and the caller's alone; its association is still there.
+pub(super) unsafe fn forget_sharers(folio: Folio<'_>) {
+    let page = folio.page();
+    // Whoever requested the folio for no entry has the private word.
+    let len = match (page.mapping(), page.index()) {
+        (0, share) if share > 0 => page.private() >> LIST_SHIFT,
+        _ => 0,
+    };
+
+    if len > 0 {
+        // SAFETY: The folio is the caller's. It is shared, which `len` says, and which no folio of a
+        // shape that is fixed becomes.
+        unsafe { Sharers::of(folio, len) }.clear();
+    }
+}
+
 /// An active folio that is locked: its association does not change.
 ///
 /// Irqs are off, and nothing may be done that needs another lock.
@@ -232,8 +228,8 @@ impl LockedFolio<'_> {
             (0, 0) => Association::None,
             (0, share) => Association::Shared(share),
             (mapping, index) => Association::Owned {
-                // INVARIANT: Such an association is made of an `EntryId` only.
-                entry: EntryId { mapping, index },
+                // SAFETY: Such an association is made of an `EntryId` only.
+                entry: unsafe { EntryId::from_words(mapping, index) },
                 zapped: self.has(ZAPPED),
             },
         }
@@ -246,7 +242,7 @@ impl LockedFolio<'_> {
             Association::Owned { entry, zapped } => {
                 let zapped_at = ZAPPED | jiffies() << TIME_SHIFT;
                 let private = if zapped { zapped_at } else { 0 };
-                (entry.mapping, entry.index, private)
+                (entry.mapping() as usize, entry.index(), private)
             }
             Association::Shared(share) => (0, share, 0),
         };
@@ -292,39 +288,224 @@ impl LockedFolio<'_> {
         }
     }
 
-    /// Adds `entry` to those that track the folio. Follows `dax_associate_entry()`.
-    fn add(&self, entry: EntryId, may_share: bool) -> Result<(), Refused> {
+    /// Whether pins of the folio are the business of `entry`, which is a zapped one.
+    pub(crate) fn is_zapped_by(&self, entry: EntryId) -> bool {
+        match self.association() {
+            Association::Shared(_) if self.is_large() => {
+                let found = self.sharers().find(entry);
+                found.is_some_and(|(_, share)| share.is_zapped())
+            }
+            Association::Owned { entry: e, .. } => e == entry,
+            _ => false,
+        }
+    }
+
+    fn is_large(&self) -> bool {
+        self.page().is_head()
+    }
+
+    /// The files that share the folio, which is large.
+    fn sharers(&self) -> Sharers<'_> {
+        let len = match self.association() {
+            Association::Shared(_) => self.page().private() >> LIST_SHIFT,
+            _ => 0,
+        };
+        // SAFETY: The folio is active by the invariant of `FolioRef`, and `self` is its lock. That it
+        // is large, and that its shape is not fixed, is seen before it becomes shared.
+        unsafe { Sharers::of(self.folio.as_folio(), len) }
+    }
+
+    /// A file that shares the large folio, and is to let go of it.
+    pub(crate) fn sharer(&self, which: Which) -> Option<Sharer> {
+        if !self.is_large() {
+            return None;
+        }
+        let sharers = self.sharers();
+        let find = |wanted: &dyn Fn(&Sharer) -> bool| {
+            let mut all = sharers.iter().map(|(_, sharer)| sharer);
+            all.find(wanted)
+        };
+        let parts = |sharer: &Sharer| matches!(sharer.share, Share::Parts(_));
+        let whole = |sharer: &Sharer| sharer.share == Share::Whole;
+        match which {
+            Which::PartsBeside(entry) => {
+                let (_, share) = sharers.find(entry)?;
+                find(&parts).filter(|_| share.is_zapped())
+            }
+            // Somebody is at it.
+            Which::One(_) | Which::All if sharers.any(|share| share == Share::Closed) => None,
+            Which::One(mapping) => find(&|sharer| parts(sharer) && sharer.start.is_of(mapping))
+                .or_else(|| find(&parts))
+                .or_else(|| find(&whole)),
+            // Parts first: whoever has the last entry for all would wait for them.
+            Which::All => find(&parts).or_else(|| find(&whole)),
+        }
+    }
+
+    /// Has the folio, which `entry` had all of before it was zapped, let nobody have new parts, or
+    /// let them. Returns whether there are any.
+    pub(crate) fn set_closed(&self, entry: EntryId, closed: bool) -> bool {
+        if !self.is_large() {
+            return false;
+        }
+        let mut sharers = self.sharers();
+        match sharers.find(entry) {
+            Some((n, share)) if share.is_zapped() => {
+                sharers.set(n, if closed { Share::Closed } else { Share::Zapped });
+                sharers.len() > 1
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether other files have parts of the folio, which `entry` had all of before it was zapped.
+    pub(crate) fn has_parts_beside(&self, entry: EntryId) -> bool {
+        self.sharer(Which::PartsBeside(entry)).is_some()
+    }
+
+    /// Notes that `share` entries track the large folio, those of the sharers.
+    fn set_shared(&self, share: usize, sharers: &Sharers<'_>) {
+        self.set(Association::Shared(share));
+        self.own()
+            .set_private(self.page().private() | sharers.len() << LIST_SHIFT);
+    }
+
+    /// Adds an entry to those that track the folio. Follows `dax_associate_entry()`.
+    pub(super) fn add(&self, place: Place, may_share: bool) -> Result<(), Refused> {
         let ours = Association::Owned {
-            entry,
+            entry: place.entry,
             zapped: false,
         };
         let to = match self.association() {
             Association::None => return Err(Refused::NotShared),
-            Association::Owned { entry: e, .. } if e == entry => ours,
+            Association::Owned { entry, .. } if entry == place.entry && place.whole => ours,
+            // It is revived.
+            Association::Shared(share) if place.whole && self.is_zapped_by(place.entry) => {
+                return self.add_sharer(share, None, place);
+            }
             _ if !may_share => return Err(Refused::NotShared),
             _ if self.has(HELD) => return Err(Refused::Held),
             // The zapped entry does not count; its waiter need not wait any longer, since the
             // block is ours too.
-            Association::Owned { zapped: true, .. } => ours,
-            Association::Owned { zapped: false, .. } => Association::Shared(2),
+            Association::Owned { zapped: true, .. } if place.whole => ours,
+            Association::Owned { entry, zapped } if self.is_large() => {
+                let (share, how) = match zapped {
+                    true => (0, Share::Zapped),
+                    false => (1, Share::Whole),
+                };
+                return self.add_sharer(share, Some((entry, how)), place);
+            }
+            Association::Owned { .. } => Association::Shared(2),
+            Association::Shared(share) if self.is_large() => {
+                return self.add_sharer(share, None, place);
+            }
             Association::Shared(share) => Association::Shared(share + 1),
         };
         self.set(to);
         Ok(())
     }
 
-    /// Takes `entry` off those that track the folio. Follows `dax_disassociate_entry()`.
+    /// [`Self::add`] to a large folio that `share` entries track: that of `owner`, if it is no zapped
+    /// one, or those of the sharers.
+    #[cold]
+    #[inline(never)]
+    fn add_sharer(
+        &self,
+        share: usize,
+        owner: Option<(EntryId, Share)>,
+        place: Place,
+    ) -> Result<(), Refused> {
+        let mut sharers = self.sharers();
+        // Whoever has parts relies on one who has all of it, or had until it was zapped, and waits for
+        // all pins.
+        if !place.whole && sharers.any(|share| share == Share::Closed) {
+            return Err(Refused::Apart);
+        }
+        if let Some((owner, how)) = owner {
+            sharers.push(owner, how);
+        }
+        match (sharers.find(place.start), place.whole) {
+            (Some((n, Share::Zapped | Share::Closed)), true) => sharers.set(n, Share::Whole),
+            (Some((n, Share::Parts(parts))), false) => sharers.set(n, Share::Parts(parts + 1)),
+            (None, whole) => {
+                // As in `add`: its waiter need not wait any longer.
+                let zapped = sharers.iter().find(|(_, s)| s.share.is_zapped());
+                if let Some((n, _)) = zapped.filter(|_| whole) {
+                    sharers.remove(n);
+                }
+                let new = if whole { Share::Whole } else { Share::Parts(1) };
+                if !sharers.push(place.start, new) {
+                    return Err(Refused::Apart);
+                }
+            }
+            // Entries of a file do not overlap.
+            _ => {
+                warn_on_once!(true);
+                self.set_shared(share, &sharers);
+                return Err(Refused::Apart);
+            }
+        }
+        self.set_shared(share + 1, &sharers);
+        Ok(())
+    }
+
+    /// Takes an entry off those that track the folio. Follows `dax_disassociate_entry()`.
     ///
-    /// Returns whether others still do. If not, the folio stays associated with the entry, as a
-    /// zapped one.
-    fn take_off(&self, entry: EntryId) -> bool {
+    /// Returns whether others wait for the pins. If not, the folio stays associated with the entry, as
+    /// a zapped one.
+    pub(super) fn take_off(&self, entry: EntryId, start: EntryId) -> bool {
         match self.association() {
+            Association::Shared(share) if self.is_large() => {
+                return self.take_off_sharer(share, entry, start);
+            }
             Association::Shared(share) if share > 1 => {
                 self.set(Association::Shared(share - 1));
+                return true;
+            }
+            _ => {}
+        }
+        let zapped = true;
+        self.set(Association::Owned { entry, zapped });
+        false
+    }
+
+    /// [`Self::take_off`] of a large folio that `share` entries track, those of the sharers.
+    #[cold]
+    #[inline(never)]
+    fn take_off_sharer(&self, share: usize, entry: EntryId, start: EntryId) -> bool {
+        let mut sharers = self.sharers();
+        let zapped = true;
+
+        match sharers.find(start) {
+            Some((n, Share::Parts(parts))) => {
+                if parts > 1 {
+                    sharers.set(n, Share::Parts(parts - 1));
+                } else {
+                    sharers.remove(n);
+                }
+                if share > 1 {
+                    self.set_shared(share - 1, &sharers);
+                } else {
+                    // One is left, which waits for the pins.
+                    warn_on_once!(sharers.len() != 1);
+                    let entry = sharers.get(0).start;
+                    sharers.clear();
+                    self.set(Association::Owned { entry, zapped });
+                }
                 true
             }
-            _ => {
-                let zapped = true;
+            Some((n, Share::Whole)) if share > 1 => {
+                sharers.set(n, Share::Zapped);
+                let others = sharers.has_whole();
+                if others {
+                    sharers.remove(n);
+                }
+                self.set_shared(share - 1, &sharers);
+                others
+            }
+            found => {
+                warn_on_once!(found.is_none());
+                sharers.clear();
                 self.set(Association::Owned { entry, zapped });
                 false
             }
@@ -332,18 +513,30 @@ impl LockedFolio<'_> {
     }
 }
 
-/// Why [`LockedFolio::add`] refuses.
-enum Refused {
-    NotShared,
-    Held,
+/// Which files [`LockedFolio::sharer`] finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Which {
+    /// One that has an entry that is tracked.
+    All,
+    /// One that has parts, as long as this entry is one for all of the folio, was zapped, and waits.
+    PartsBeside(EntryId),
+    /// One that is to make room for another one: that of the mapping at this address if it has parts,
+    /// else one that has parts, else any.
+    One(usize),
 }
 
-/// Why [`FolioRef::claim`] refuses.
-pub(crate) enum NoClaim {
-    /// The folio belongs to somebody else.
+impl Which {
+    /// Whether entries for all of a folio are looked for, too.
+    pub(crate) fn is_whole_too(self) -> bool {
+        !matches!(self, Self::PartsBeside(_))
+    }
+}
+
+/// Why [`LockedFolio::add`] refuses.
+pub(super) enum Refused {
     NotShared,
-    /// It may be shared as soon as memory failure is done with it, see [`FolioRef::wait_unheld`].
-    Held(FolioRef),
+    Held,
+    Apart,
 }
 
 impl FolioRef {
@@ -352,28 +545,6 @@ impl FolioRef {
         LockedFolio {
             folio: self,
             _lock: FolioLock::new(self.pfn()),
-        }
-    }
-
-    /// Associates the folio with `entry`, which is to track it.
-    ///
-    /// # Errors
-    ///
-    /// - [`NoClaim::NotShared`] if another entry tracks or tracked it and `may_share` is false, or
-    ///   if it was requested for no entry at all.
-    /// - [`NoClaim::Held`] if it has to be tried again later.
-    pub(crate) fn claim(self, entry: EntryId, may_share: bool) -> Result<Claim, NoClaim> {
-        let added = self.lock().add(entry, may_share);
-
-        match added {
-            // INVARIANT: Just associated.
-            Ok(()) => Ok(Claim {
-                pfn: self.pfn(),
-                folio: ManuallyDrop::new(self),
-                entry,
-            }),
-            Err(Refused::NotShared) => Err(NoClaim::NotShared),
-            Err(Refused::Held) => Err(NoClaim::Held(self)),
         }
     }
 
@@ -449,155 +620,5 @@ impl Drop for HeldFolio {
         drop(lock);
         // Waiters check under the folio lock after they queued.
         self.0.as_folio().wait_address().wake();
-    }
-}
-
-/// What is left of a folio when an entry lost its reference.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Left {
-    /// Nothing, or no business of this entry: the slot may go.
-    Idle,
-    /// Pins, or page table entries that mmu_gather has yet to drop.
-    Busy,
-}
-
-/// The reference of an entry to its folio: what makes an entry a tracked one, and what is left when
-/// it is zapped.
-///
-/// | value                     | who has the reference                                   |
-/// |---------------------------|---------------------------------------------------------|
-/// | a `Claim`                 | the task, on behalf of the entry                        |
-/// | none, the entry is tracked | the entry in `i_pages`: a `Claim` went into it          |
-/// | none, the entry is zapped | nobody: the `Claim` came out of it and was released     |
-///
-/// # Invariants
-///
-/// `entry` is among those that are associated with the folio, as a tracked one, and `pfn` is the
-/// first one of the folio.
-pub(crate) struct Claim {
-    folio: ManuallyDrop<FolioRef>,
-    entry: EntryId,
-    pfn: usize,
-}
-
-impl Claim {
-    /// The claim of the entry that a folio was requested for.
-    ///
-    /// # Safety
-    ///
-    /// The folio is associated with `entry`, and starts at `pfn`.
-    #[inline(always)]
-    pub(super) unsafe fn new(folio: FolioRef, entry: EntryId, pfn: usize) -> Self {
-        // INVARIANT: What the caller promises.
-        Self {
-            folio: ManuallyDrop::new(folio),
-            entry,
-            pfn,
-        }
-    }
-
-    /// Takes the claim out of a tracked entry for the folio at `pfn`.
-    ///
-    /// # Safety
-    ///
-    /// `entry` is tracked and names `pfn`, and the caller makes it something else before anybody
-    /// else can look.
-    #[inline(always)]
-    pub(crate) unsafe fn from_entry(pfn: usize, entry: EntryId) -> Self {
-        Self {
-            // SAFETY: A tracked entry has a reference, which it gives up.
-            folio: ManuallyDrop::new(unsafe { FolioRef::from_pfn(pfn) }),
-            // INVARIANT: An entry became tracked by `into_entry`.
-            entry,
-            pfn,
-        }
-    }
-
-    /// Puts the claim into the entry that it is of, which the caller is about to make a tracked one.
-    pub(crate) fn into_entry(self) {
-        core::mem::forget(self);
-    }
-
-    /// The entry that it is of.
-    pub(crate) fn entry(&self) -> EntryId {
-        self.entry
-    }
-
-    /// The first pfn of the folio.
-    pub(crate) fn pfn(&self) -> usize {
-        self.pfn
-    }
-
-    /// The folio.
-    pub(crate) fn folio(&self) -> &FolioRef {
-        &self.folio
-    }
-
-    /// Drops the reference.
-    #[inline(always)]
-    pub(crate) fn release(self) -> Left {
-        let entry = self.entry;
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped, so that this is the only time.
-        let folio = unsafe { ManuallyDrop::take(&mut this.folio) };
-        let folio = match folio.free_if_last() {
-            Ok(()) => return Left::Idle,
-            Err(folio) => folio,
-        };
-        if folio.lock().take_off(entry) {
-            // The block belongs to other files too, and their entries keep track of the pins.
-            return Left::Idle;
-        }
-        match folio.free_if_last() {
-            Ok(()) => Left::Idle,
-            Err(_) => Left::Busy,
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.folio.lock().take_off(self.entry);
-        // SAFETY: It is not used again.
-        unsafe { ManuallyDrop::drop(&mut self.folio) };
-    }
-}
-
-/// The folio of a tracked entry, borrowed with something that keeps the entry tracked.
-pub(crate) struct LentFolio<'a>(ManuallyDrop<FolioRef>, PhantomData<&'a ()>);
-
-impl LentFolio<'_> {
-    /// Borrows it.
-    ///
-    /// # Safety
-    ///
-    /// A tracked entry names `pfn`, and remains as it is during `'a`.
-    pub(crate) unsafe fn of_entry(pfn: usize) -> Self {
-        // SAFETY: The reference of the entry, which is never dropped here.
-        let folio = unsafe { FolioRef::from_pfn(pfn) };
-        Self(ManuallyDrop::new(folio), PhantomData)
-    }
-}
-
-impl Deref for LentFolio<'_> {
-    type Target = FolioRef;
-
-    fn deref(&self) -> &FolioRef {
-        &self.0
-    }
-}
-
-/// Whether pins keep the folio at `pfn` busy on behalf of the zapped `entry` that names it.
-///
-/// Any context.
-pub(crate) fn is_busy(pfn: usize, entry: EntryId) -> bool {
-    let Some(pgmap) = PgmapRef::dying_or_live(pfn) else {
-        return false;
-    };
-    match Folio::of(&pgmap).look() {
-        State::Idle => false,
-        State::Draining => true,
-        // Idle and requested by another file since, or that file tracks it now.
-        State::Active(folio) => folio.lock().is_owned_by(entry),
     }
 }

@@ -5,6 +5,7 @@
 //! Rules: R2, R3, R4, R15.
 
 use super::{
+    association::forget_sharers,
     request::ModuleRef,
     state::{
         shape_mark,
@@ -64,6 +65,10 @@ unsafe fn drain(folio: Folio<'_>, pgmap: *mut bindings::dev_pagemap) {
     let order = unsafe { bindings::rust_fsdax_folio_order(folio.page().as_raw().cast()) };
     trace::free(|| folio.pfn(), order);
 
+    if order != 0 {
+        // SAFETY: The folio is draining and large, and its association is reset below.
+        unsafe { forget_sharers(folio) };
+    }
     // SAFETY: The folio is draining, so that its fields are ours.
     let page = unsafe { folio.page().own() };
     // As `dax_lock_folio()` reads this and the next.

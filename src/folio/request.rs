@@ -10,11 +10,9 @@
 use kernel::prelude::*;
 
 use super::{
-    association::{
-        Claim,
-        EntryId,
-        FolioLock, //
-    },
+    association::FolioLock,
+    claim::Claim,
+    entry_id::EntryId,
     state::{
         owner_mark,
         Folio,

@@ -16,7 +16,8 @@ use super::{
     association::FolioLock,
     state::{
         owner_mark,
-        Folio, //
+        Folio,
+        FOLIO_PAGES, //
     }, //
 };
 use crate::{
@@ -34,10 +35,6 @@ use crate::{
         Pgmap, //
     }, //
 };
-
-/// The number of pages that `struct folio` lies over. Of the others `prep_compound_page()` writes
-/// no more than the mapping, the head and the private word, which it sets to 0.
-const FOLIO_PAGES: usize = 4;
 
 /// How many pages [`Folio::are_free`] looks at before it decides.
 const PAGES_AT_ONCE: usize = 8;

@@ -30,6 +30,11 @@ pub(super) fn shape_mark() -> usize {
     owner_mark() | 1
 }
 
+/// The number of pages that `struct folio` lies over. Of the others `prep_compound_page()` writes
+/// no more than the mapping, the head and the private word, which it sets to 0. [`super::sharers`]
+/// resets what it writes.
+pub(super) const FOLIO_PAGES: usize = 4;
+
 /// A folio whose count may be 0, borrowed with something that keeps its memmap.
 ///
 /// Two words say what state it is in, the reference count and the owner mark in
@@ -43,7 +48,7 @@ pub(super) fn shape_mark() -> usize {
 /// | ours       | n > 0 | active   | whoever holds a reference; mapping, index: folio lock too  |
 /// | ours       | 0     | draining | the free path only                                         |
 ///
-/// A count of n is made of one for the entry of each file that tracks the folio, one per page
+/// A count of n is made of one for each entry that tracks the folio or a part of it, one per page
 /// table entry, and the pins (GUP, pipes, DMA). *Idle* are the two states "free": the free path
 /// has finished. A count of 0 alone is not idle. On its way up a folio looks foreign for a moment,
 /// when a request has set the count and not yet the mark.
@@ -79,6 +84,13 @@ impl<'p> Folio<'p> {
     /// The first pfn of the folio.
     pub(crate) fn pfn(self) -> usize {
         self.0.pfn()
+    }
+
+    /// The folio that this page is part of, if it is one of several.
+    ///
+    /// Which that is may change at any time, unless there is a reference to it.
+    pub(crate) fn whole(self) -> Self {
+        Self(self.0.head())
     }
 
     /// Whether this page is part of the folio of another page before it, which is not free. Any
@@ -178,16 +190,17 @@ impl FolioRef {
         Self(NonNull::from(Folio::at(page)))
     }
 
-    /// Takes over the reference to the folio that starts at a pfn.
+    /// Takes over the reference to the folio that has the page at a pfn.
     ///
     /// # Safety
     ///
-    /// As [`Self::from_page`].
+    /// It is active, and the caller owns a reference to it, which it gives up.
+    #[inline(always)]
     pub(crate) unsafe fn from_pfn(pfn: usize) -> Self {
         // SAFETY: The reference that the caller gives up keeps the memmap.
         let page = unsafe { Page::from_pfn(pfn) };
-        // SAFETY: The caller gives it up.
-        unsafe { Self::from_page(page) }
+        // SAFETY: The caller gives it up, and what is active keeps its shape.
+        unsafe { Self::from_page(page.head()) }
     }
 
     /// Takes back what [`Self::into_raw`] gave.

@@ -20,6 +20,7 @@ use kernel::{
 };
 
 use super::{
+    give_up::give_up,
     insert::{
         insert_live,
         undo_insert,
@@ -27,7 +28,6 @@ use super::{
     },
     make_way::make_way,
     replace::{
-        give_up,
         is_replaced_later,
         set_replaced,
         wait_briefly, //
@@ -92,8 +92,9 @@ enum Served {
     NeedsSync(usize),
     /// The block is to be replaced, and somebody has it pinned.
     Pinned,
-    /// The page at this pfn is part of a large folio that another file tracks.
-    InTheWay(usize),
+    /// The page at this pfn is part of a large folio of other files, of which one has to make way or
+    /// room: whether the block is shared.
+    InTheWay(usize, bool),
     /// The entry was in the way and is gone: the fault is to be taken again.
     Retry,
 }
@@ -104,8 +105,8 @@ enum Then {
     Return,
     /// Waiting for the pins of the block that is to be replaced.
     WaitForPins,
-    /// Having the page at this pfn given back by the file that has it.
-    MakeWay(usize),
+    /// Having the page at this pfn given back by files that have it, or room made for one more.
+    MakeWay(usize, bool),
 }
 
 impl Outcome {
@@ -126,8 +127,8 @@ impl Outcome {
                 *then = Then::WaitForPins;
                 return false;
             }
-            Served::InTheWay(pfn) => {
-                *then = Then::MakeWay(pfn);
+            Served::InTheWay(pfn, shared) => {
+                *then = Then::MakeWay(pfn, shared);
                 return false;
             }
         }
@@ -240,10 +241,10 @@ fn fault_locked(
             set_replaced(&locked);
             outcome.ret = wait_to_replace(locked);
         }
-        Then::MakeWay(pfn) => {
+        Then::MakeWay(pfn, shared) => {
             // Whoever holds the entry of the other file may need ours.
             drop(locked);
-            outcome.ret = have_way_made(vmf, pfn);
+            outcome.ret = have_way_made(vmf, pfn, shared);
         }
     }
     outcome
@@ -273,12 +274,12 @@ fn wait_to_replace(locked: LockedEntry<'_>) -> VmFault {
     }
 }
 
-/// Has another file give the page at `pfn` back that it has as part of a large folio, and the fault
-/// taken again.
+/// Has other files give the page at `pfn` back that they have as part of a large folio, or make room
+/// for one more if the block is `shared`, and the fault taken again.
 #[cold]
 #[inline(never)]
-fn have_way_made(vmf: Fault<'_>, pfn: usize) -> VmFault {
-    let made = make_way(vmf.mapping(), vmf.index(), pfn, WAIT_MS);
+fn have_way_made(vmf: Fault<'_>, pfn: usize, shared: bool) -> VmFault {
+    let made = make_way(vmf.mapping(), vmf.index(), pfn, shared, WAIT_MS);
 
     // Other than a signal: the block belongs to the file, and somebody uses it who is no file.
     warn_on_once!(made.is_err_and(|e| e == EBUSY || e == ERANGE));
@@ -329,9 +330,12 @@ fn serve(
     if warn_on_once!(extent.block() != Block::Mapped && !extent.is_copy()) {
         return failure(order, vm_fault::SIGBUS);
     }
-    if extent.is_shared() && order == Order::Pmd {
-        // The files that share a block need not agree on where a large folio starts.
-        return failure(order, vm_fault::FALLBACK);
+    if order == Order::Pmd && extent.is_shared() {
+        // A copy is one page. And who else has the memory may be served by fs/dax.c, unless the
+        // sharing is the work of this filesystem.
+        if extent.is_copy() || !locked.mapping().can_clone() {
+            return failure(order, vm_fault::FALLBACK);
+        }
     }
     if extent.is_copy() {
         match give_up(locked) {
@@ -368,11 +372,13 @@ fn serve_block(
         Err(Refused::OtherOrder(_)) if locked.entry().order() != order => {
             // What is left of a large folio of ours, while another file has pages of it: a page is
             // enough for us too.
-            let _ = give_up(locked);
-            return Served::Retry;
+            return match give_up(locked) {
+                Left::Busy => Served::Pinned,
+                Left::Idle => Served::Retry,
+            };
         }
         Err(Refused::OtherOrder(pfn)) => match order {
-            Order::Pte => return Served::InTheWay(pfn),
+            Order::Pte => return Served::InTheWay(pfn, shared),
             Order::Pmd => return Served::Done(vm_fault::FALLBACK),
         },
     };

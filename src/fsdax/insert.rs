@@ -141,6 +141,8 @@ pub(super) fn insert_live(
 
 /// After so many races for a shared folio that others won, it is taken to be part of another one.
 const LOST_RACES: u32 = 64;
+/// A large one, whose pages are all looked at each time, after fewer.
+const LOST_LARGE_RACES: u32 = 2;
 
 /// Claims the folio that `live` takes a pgmap for, for the entry.
 #[inline(always)]
@@ -174,6 +176,10 @@ fn join(
     live: impl Fn() -> Result<PgmapRef>,
 ) -> Result<Claim, InsertError> {
     let mut lost = 0;
+    let most = match order {
+        Order::Pte => LOST_RACES,
+        Order::Pmd => LOST_LARGE_RACES,
+    };
 
     loop {
         let pgmap = live().map_err(|e| {
@@ -183,26 +189,26 @@ fn join(
                 InsertError::Dying
             }
         })?;
-        let folio = Folio::of(&pgmap);
+        let page = Folio::of(&pgmap);
+        // A page of a large folio has neither count nor mark of its own.
+        let folio = if page.is_tail() { page.whole() } else { page };
         match folio.look() {
             State::Draining => folio.wait_drained(),
-            // Or it is draining, which whoever makes way for us waits for.
-            State::Idle if folio.is_tail() => return Err(InsertError::OtherOrder),
+            // Somebody else's, or what was ours became free, or another one, just now.
+            State::Idle if page.is_tail() => return Err(InsertError::OtherOrder),
             State::Idle => match folio::request(pgmap, entry) {
                 Ok(claim) => return Ok(claim),
                 // Another file requested it first, and can be joined now, unless it has let it go
                 // again; or a page of it is in use as part of another folio, and stays so.
-                Err(_) if may_share && lost < LOST_RACES => lost += 1,
+                Err(_) if may_share && lost < most => lost += 1,
                 Err(_) => return Err(InsertError::Busy),
             },
-            State::Active(folio) if folio.order() == order.get() => {
-                match folio.claim(entry, may_share) {
-                    Ok(claim) => return Ok(claim),
-                    Err(NoClaim::Held(folio)) => folio.wait_unheld(),
-                    Err(NoClaim::NotShared) => return Err(InsertError::Busy),
-                }
-            }
-            State::Active(_) => return Err(InsertError::OtherOrder),
+            State::Active(folio) => match folio.claim(entry, pgmap.pfn(), order, may_share) {
+                Ok(claim) => return Ok(claim),
+                Err(NoClaim::Held(folio)) => folio.wait_unheld(),
+                Err(NoClaim::NotShared) => return Err(InsertError::Busy),
+                Err(NoClaim::Apart) => return Err(InsertError::OtherOrder),
+            },
         }
     }
 }

@@ -23,9 +23,12 @@
 
 use kernel::prelude::*;
 
-use super::zap::{
-    zap,
-    Spent, //
+use super::{
+    give_up::give_back_parts,
+    zap::{
+        zap,
+        Spent, //
+    }, //
 };
 use crate::{
     ffi::{
@@ -36,6 +39,7 @@ use crate::{
     },
     folio::{
         is_busy,
+        EntryId,
         Folio,
         Left,
         State, //
@@ -56,7 +60,10 @@ use crate::{
         Range,
         Walk, //
     },
-    pgmap::PgmapRef, //
+    pgmap::{
+        Order,
+        PgmapRef, //
+    }, //
 };
 
 /// Calls `f`, in which a break of `mapping` sleeps and lets faults in.
@@ -287,7 +294,11 @@ pub(super) fn wait_for(
 
     trace::wait_begin(|| mapping.event(index, entry));
     let ret = waiters::during(what, Some(mapping), index, entry.pfn(), || {
-        while sleep_on(mapping, index, entry, on_busy, &pgmap)? == Waited::Revived {
+        loop {
+            give_back_parts(mapping, index, entry, Folio::of(&pgmap));
+            if sleep_on(mapping, index, entry, on_busy, &pgmap)? == Waited::Settled {
+                return Ok(());
+            }
             let both = range.intersection(Range::of_entry(index, entry.order()));
             let mut walk = Walk::new(mapping, both);
             // It may have been zapped by another break.
@@ -296,7 +307,6 @@ pub(super) fn wait_for(
                 zap_again(at);
             }
         }
-        Ok(())
     });
     trace::wait_end(|| mapping.event(index, entry));
     ret
@@ -307,8 +317,16 @@ pub(super) fn wait_for(
 enum Waited {
     /// The entry is not busy, or another one.
     Settled,
-    /// It has been tracked for [`REVIVED_MS`].
+    /// It has been tracked for [`REVIVED_MS`], or others have had parts of its folio for so long.
     Revived,
+}
+
+/// Whether other files have parts of the folio of `entry`.
+fn has_parts_beside(pgmap: &PgmapRef, entry: EntryId) -> bool {
+    match Folio::of(pgmap).look() {
+        State::Active(folio) => folio.lock().has_parts_beside(entry),
+        State::Draining | State::Idle => false,
+    }
 }
 
 /// [`wait_for`], until there is something to do.
@@ -330,8 +348,15 @@ fn sleep_on(
             // A fault that holds the entry lock may be about to revive it; it wakes us then.
             match mapping.look(index) {
                 Some(e) if e == entry => {
-                    if !is_busy(entry.pfn(), mapping.entry_id(index)) {
+                    let id = mapping.entry_id(index);
+                    if !is_busy(entry.pfn(), id) {
                         return Ok(Waited::Settled);
+                    }
+                    if has_parts_beside(pgmap, id) {
+                        if alarm.rang() {
+                            return Ok(Waited::Revived);
+                        }
+                        alarm.set(REVIVED_MS);
                     }
                 }
                 Some(e) if e.zapped() == entry => {
@@ -445,17 +470,32 @@ pub(crate) fn busy_pfn(mapping: Mapping<'_>, range: Range) -> Option<usize> {
     busy_entry(mapping, range).map(Entry::pfn)
 }
 
-/// The first zapped entry in `range` whose folio is busy.
+/// The first zapped entry in `range` whose folio is busy, and not for the parts that others have of it.
+fn busy_entry(mapping: Mapping<'_>, range: Range) -> Option<Entry> {
+    let mut asked = None;
+
+    loop {
+        let (index, entry) = first_busy(mapping, range)?;
+        let pgmap = PgmapRef::dying_or_live(entry.pfn())?;
+        if entry.order() == Order::Pte || asked == Some(index) {
+            return Some(entry);
+        }
+        asked = Some(index);
+        give_back_parts(mapping, index, entry, Folio::of(&pgmap));
+    }
+}
+
+/// The first zapped entry in `range` whose folio is busy, and its page offset.
 ///
 /// Zapping may find a folio busy because of a reference that is about to go, of mmu_gather or
 /// GUP-fast; this looks again.
-fn busy_entry(mapping: Mapping<'_>, range: Range) -> Option<Entry> {
+fn first_busy(mapping: Mapping<'_>, range: Range) -> Option<(usize, Entry)> {
     let mut walk = Walk::marked(mapping, range, Mark::Busy);
 
     while let Some(mut seen) = walk.next_seen() {
         let entry = seen.entry();
         if entry.kind() == Kind::Zapped && is_busy(entry.pfn(), seen.id()) {
-            return Some(entry.unlocked());
+            return Some((seen.index(), entry.unlocked()));
         }
         seen.marks().clear(Mark::Busy);
     }

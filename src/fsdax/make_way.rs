@@ -2,14 +2,12 @@
 
 //! Making way for a page that is in use as part of a large folio.
 //!
-//! A fault may make a large folio of an extent of which a page is shared later, and whoever gets
-//! that page then finds it in use. XFS keeps faults out while it shares blocks, by a patch of the
-//! series; this does not rely on it. fs/dax.c has no counterpart: there the page is initialized once
-//! more, as if it were free.
+//! Whoever shares blocks with a large folio has parts of it. A file that does not share them, or one
+//! more than can, finds its page in use nevertheless. fs/dax.c has no counterpart: there the page is
+//! initialized once more, as if it were free.
 //!
-//! The entry of the other file goes. It names nothing that its file does not know: what is dirty
-//! is written back, and the next fault of that file asks the filesystem for the block again, and
-//! hears that it is shared now.
+//! The entries of the other files go. They name nothing that their files do not know: what is dirty
+//! is written back, and the next faults of these files ask the filesystem for the block again.
 //!
 //! Rules: R7, R17, R24.
 
@@ -21,7 +19,10 @@ use kernel::{
     }, //
 };
 
-use super::replace::give_up;
+use super::give_up::{
+    give_back,
+    give_up, //
+};
 use crate::{
     ffi::sleep,
     folio::{
@@ -30,7 +31,8 @@ use crate::{
         Folio,
         FolioRef,
         Left,
-        State, //
+        State,
+        Which, //
     },
     mapping::{
         waiters::{
@@ -38,6 +40,7 @@ use crate::{
             What, //
         },
         with_entry_of,
+        with_sharer_of,
         Mapping, //
     },
     pgmap::{
@@ -47,9 +50,10 @@ use crate::{
 };
 
 /// Has the page at `pfn`, which a fault at `index` of `mapping` needs, given back by the large
-/// folio around it, if there is one.
+/// folio around it, if there is one, or has room made for it among those who share that, if the block
+/// `may_share`.
 ///
-/// The entry that tracks the folio is written back, unmapped and removed. If pins keep the folio
+/// The entries that track the folio are written back, unmapped and removed. If pins keep the folio
 /// nevertheless, this sleeps until they are gone or `ms` milliseconds passed. In any case it
 /// depends on the next fault how it goes on.
 ///
@@ -61,7 +65,13 @@ use crate::{
 /// - `ERESTARTSYS`: a fatal signal was pending when the wait began.
 /// - `EBUSY`: the folio belongs to no file, or not to this module.
 /// - `ERANGE`: there can be no large folio around the page.
-pub(crate) fn make_way(mapping: Mapping<'_>, index: usize, pfn: usize, ms: u32) -> Result {
+pub(crate) fn make_way(
+    mapping: Mapping<'_>,
+    index: usize,
+    pfn: usize,
+    may_share: bool,
+    ms: u32,
+) -> Result {
     let head = Order::Pmd.align(pfn);
     let pgmap = match PgmapRef::live(head, Order::Pmd) {
         // The fault finds out.
@@ -77,9 +87,19 @@ pub(crate) fn make_way(mapping: Mapping<'_>, index: usize, pfn: usize, ms: u32) 
     match association {
         // Requested by another module, for no file.
         Association::None => return Err(EBUSY),
-        // All these files track it, and which they are is not known. None does so for long where
-        // blocks become shared, since their next faults find that they are.
-        Association::Shared(_) => {}
+        // More files have the block than can share a large folio: one of them makes room.
+        Association::Shared(_) if may_share => {
+            let which = Which::One(mapping.address());
+            if with_sharer_of(folio, which, |mut locked| give_up(&mut locked)).is_some() {
+                return Ok(());
+            }
+        }
+        // They have no business here any more.
+        Association::Shared(_) => {
+            if !give_back(folio, Which::All) {
+                return Ok(());
+            }
+        }
         Association::Owned { .. } => {
             let left = with_entry_of(folio, if_owned, |mut locked, reference| {
                 // If the locked entry is tracked it keeps its own one, and `give_up` looks at the

@@ -9,8 +9,8 @@
 use kernel::prelude::*;
 
 use super::{
-    layout_break::REVIVED_MS,
-    zap::zap_locked, //
+    give_up::give_back_parts,
+    layout_break::REVIVED_MS, //
 };
 use crate::{
     ffi::{
@@ -19,8 +19,8 @@ use crate::{
     },
     folio::{
         is_busy,
+        EntryId,
         Folio,
-        Left,
         State, //
     },
     mapping::{
@@ -31,45 +31,26 @@ use crate::{
         Entry,
         Kind,
         LockedEntry,
-        Mapping,
-        Mark, //
+        Mapping, //
     },
     pgmap::PgmapRef, //
 };
-
-/// Makes `locked` an empty entry, because its block is going to be replaced in the file.
-///
-/// What is dirty is written back first: the block may live on in another file. If somebody has
-/// the folio pinned whom no entry of another file would wait for, the entry stays, zapped and
-/// unmapped, and the block must not be replaced yet: it could be freed, and used again, under the
-/// pin. Process context, may sleep.
-#[cold]
-#[inline(never)]
-pub(crate) fn give_up(locked: &mut LockedEntry<'_>) -> Left {
-    if locked.with_marks(|marks| marks.is_dirty()) {
-        locked.flush_now();
-    }
-    locked.mapping().unmap(locked.range());
-    let left = zap_locked(locked);
-    if left == Left::Idle {
-        if locked.entry().kind() != Kind::Empty {
-            trace::remove(|| locked.event());
-        }
-        locked.set_empty(|marks| marks.clear(Mark::Busy));
-    }
-    left
-}
 
 /// For how many milliseconds in a row a store does not ask the filesystem again whether the block
 /// that it waits to replace is still shared.
 const ASK_AGAIN_MS: u32 = 1000;
 
-/// Notes that a store waits to replace the block of an entry that [`give_up`] left busy.
+/// Notes that a store waits to replace the block of an entry that
+/// [`super::give_up`] left busy.
 pub(crate) fn set_replaced(locked: &LockedEntry<'_>) {
     if let Some(pgmap) = PgmapRef::dying_or_live(locked.entry().pfn()) {
-        if let State::Active(folio) = Folio::of(&pgmap).look() {
-            folio.lock().set_replaced(locked.id());
-        }
+        note_replaced(&pgmap, locked.id());
+    }
+}
+
+fn note_replaced(pgmap: &PgmapRef, entry: EntryId) {
+    if let State::Active(folio) = Folio::of(pgmap).look() {
+        folio.lock().set_replaced(entry);
     }
 }
 
@@ -110,6 +91,8 @@ pub(crate) fn wait_briefly(mapping: Mapping<'_>, index: usize, entry: Entry, ms:
     };
     let address = Folio::of(&pgmap).wait_address();
 
+    give_back_parts(mapping, index, entry, Folio::of(&pgmap));
+    note_replaced(&pgmap, mapping.entry_id(index));
     trace::wait_begin(|| mapping.event(index, entry));
     let ret = waiters::during(What::Fault, Some(mapping), index, entry.pfn(), || {
         sleep::on(address, |sleeper| {

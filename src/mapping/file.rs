@@ -61,6 +61,16 @@ impl Range {
         }
     }
 
+    /// The pages of a folio of `order` that starts at `start`, as far as there are such page offsets:
+    /// it may wrap around below 0.
+    pub(crate) fn of_folio(start: usize, order: Order) -> Self {
+        let last = start.wrapping_add(order.pages() - 1);
+        Self {
+            first: if last < start { 0 } else { start },
+            last,
+        }
+    }
+
     /// What is in this range and in `other`, where there is something.
     pub(crate) fn intersection(self, other: Self) -> Self {
         Self {
@@ -144,6 +154,13 @@ impl<'a> Mapping<'a> {
     pub(crate) fn is_dax(self) -> bool {
         // SAFETY: By the type invariant the host is valid.
         unsafe { (*self.host()).i_flags & bindings::S_DAX != 0 }
+    }
+
+    /// Whether files of this filesystem share blocks because they were cloned, so that all of them are
+    /// of one superblock.
+    pub(crate) fn can_clone(self) -> bool {
+        // SAFETY: By the type invariant the host is valid; its methods are constant.
+        unsafe { bindings::rust_fsdax_can_clone(self.host()) }
     }
 
     /// Who serves it, as an identity.

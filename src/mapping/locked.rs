@@ -38,7 +38,8 @@ use crate::{
         Folio,
         FolioRef,
         LentFolio,
-        State, //
+        State,
+        Which, //
     },
     pgmap::Order, //
 };
@@ -489,6 +490,65 @@ pub(crate) fn with_entry_of<K, R>(
             drop(pages);
             drop(rcu);
             return Some(f(locked, kept));
+        }
+    }
+}
+
+/// Locks an entry of one of the files that share the large `folio`, and calls `f` with it.
+///
+/// `None` if there is none, or no longer: see [`Which`]. The locked entry keeps the inode. Process
+/// context, may sleep.
+pub(crate) fn with_sharer_of<R>(
+    folio: Folio<'_>,
+    which: Which,
+    f: impl for<'l> FnOnce(LockedEntry<'l>) -> R,
+) -> Option<R> {
+    loop {
+        let State::Active(reference) = folio.look() else {
+            return None;
+        };
+        // Inodes are freed after a grace period, so that the mapping stays readable.
+        let rcu = rcu::read_lock();
+        let start = reference.lock().sharer(which)?.start;
+        // SAFETY: By the invariant of `EntryId` it is not freed before the end of the RCU read-side
+        // critical section in which it was found as a sharer.
+        let mapping = unsafe { Mapping::from_raw(start.mapping()) };
+        let range = Range::of_folio(start.index(), Order::Pmd);
+        let mut pages = Pages::lock(mapping, range.first, Order::Pte);
+        let mut locked = None;
+        let found = core::iter::from_fn(|| {
+            let entry = pages.find(range.last)?;
+            if entry.is_locked() && locked.is_none() {
+                locked = Some(pages.address_of(entry));
+            }
+            Some(entry)
+        })
+        .find(|entry| {
+            entry.kind() == Kind::Tracked
+                && !entry.is_locked()
+                && (entry.order() == Order::Pte || which.is_whole_too())
+                && Order::Pmd.align(entry.pfn()) == folio.pfn()
+        });
+        match (found, locked) {
+            (Some(entry), _) => {
+                // A tracked entry that names the folio is one that its file has, which is hence not
+                // evicted.
+                let locked = pages.lock_entry(entry).detach();
+                drop(pages);
+                drop(rcu);
+                drop(reference);
+                return Some(f(locked));
+            }
+            // What is locked may become one, or was one. As in `with_entry_of`.
+            (None, Some(address)) => sleep::on(address, |sleeper| {
+                let _ = sleeper.prepare(sleep::Task::Uninterruptible);
+                drop(pages);
+                drop(rcu);
+                drop(reference);
+                sleep::schedule();
+            }),
+            // It has let go of it since.
+            (None, None) => {}
         }
     }
 }

@@ -153,6 +153,11 @@ impl<'p> Page<'p> {
         self.read(page_field::zone_device_data) as usize
     }
 
+    /// The same word of a tail page, which has no owner of its own.
+    pub(crate) fn tail_word(self) -> usize {
+        self.read(page_field::zone_device_data) as usize
+    }
+
     /// The same page for somebody who may write its fields.
     ///
     /// # Safety
@@ -212,6 +217,11 @@ impl OwnPage<'_> {
     /// Takes the mark of an owner away, in no order with other writes.
     pub(crate) fn clear_owner(self) {
         self.write(page_field::zone_device_data, core::ptr::null_mut());
+    }
+
+    /// Writes the word of a tail page that has no other use: never a mark of an owner.
+    pub(crate) fn set_tail_word(self, word: usize) {
+        self.write(page_field::zone_device_data, word as *mut c_void);
     }
 
     /// Gives the page a count after all that was written before.

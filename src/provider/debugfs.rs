@@ -358,9 +358,14 @@ impl Zapped {
             State::Draining => (0, 0, 0, 0),
             State::Active(folio) => {
                 let lock = folio.lock();
-                let ours = matches!(lock.association(),
-                    Association::Owned { entry, zapped: true } if entry == self.id);
-                let age_ms = lock.zapped_ms().filter(|_| ours)?;
+                if !lock.is_zapped_by(self.id) {
+                    return None;
+                }
+                // How long is not known of one that waits for those who have parts.
+                let age_ms = match lock.association() {
+                    Association::Owned { .. } => lock.zapped_ms()?,
+                    _ => 0,
+                };
                 drop(lock);
                 let mapcount = folio.mapcount();
                 // Without the reference of this function. If that is the last one, the folio is

@@ -173,7 +173,6 @@ mod tests {
 
         other.insert(0, 0, Order::Pmd)?;
         check_eq!(file.insert(0, 0, Order::Pte), Err(EBUSY));
-        check_eq!(file.share(0, 0, Order::Pte), Err(EBUSY));
         check!(file.mapping().is_empty());
         check_eq!((pgmap.count(0), pgmap.active()), (1, 1));
         Ok(())

@@ -67,14 +67,40 @@ mod tests {
         Faulted::new(pgmap, extent)
     }
 
+    /// A file whose blocks nobody else is to have.
+    fn owner_of_all(pgmap: &Arc<TestPgmap>) -> Result<Arc<Faulted>> {
+        Faulted::new(pgmap, Extent::default())
+    }
+
     #[test]
-    fn r24_a_large_folio_makes_way_for_a_page_that_became_shared() -> Result {
+    fn r24_a_page_that_became_shared_is_one_of_the_large_folio() -> Result {
         let pgmap = TestPgmap::new()?;
         let events = Events::start()?;
 
         for index in [0, 7, 510] {
             let source = FakeFile::new(&pgmap)?;
             let clone = clone_of_all(&pgmap)?;
+            source.insert(0, 0, Order::Pmd)?;
+            // It gets it, and cannot be mapped.
+            check_eq!(
+                clone.fault(index, Order::Pte, false)?,
+                (vm_fault::SIGBUS, 0)
+            );
+            check_eq!(events.take(Event::Insert), 2);
+            check_eq!((source.kind(0), pgmap.count(0)), (Some(Kind::Tracked), 1));
+            check!(clone.file.mapping().is_empty());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r24_a_large_folio_makes_way_for_a_page_of_another_file() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let events = Events::start()?;
+
+        for index in [0, 7, 510] {
+            let source = FakeFile::new(&pgmap)?;
+            let clone = owner_of_all(&pgmap)?;
             source.insert(0, 0, Order::Pmd)?;
             source.mark(0, Mark::Dirty)?;
             check_eq!(
@@ -100,7 +126,7 @@ mod tests {
     fn r24_a_large_folio_that_is_pinned_is_waited_for() -> Result {
         let pgmap = TestPgmap::new()?;
         let source = FakeFile::new(&pgmap)?;
-        let clone = clone_of_all(&pgmap)?;
+        let clone = owner_of_all(&pgmap)?;
 
         source.insert(0, 0, Order::Pmd)?;
         let pin = pgmap.pin(0)?;
@@ -126,7 +152,7 @@ mod tests {
     fn r24_a_fatal_signal_ends_the_wait_for_a_large_folio() -> Result {
         let pgmap = TestPgmap::new()?;
         let source = FakeFile::new(&pgmap)?;
-        let clone = clone_of_all(&pgmap)?;
+        let clone = owner_of_all(&pgmap)?;
 
         source.insert(0, 0, Order::Pmd)?;
         let pin = pgmap.pin(0)?;
@@ -168,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn r24_what_no_file_tracks_alone_does_not_make_way() -> Result {
+    fn r24_what_no_file_tracks_does_not_make_way() -> Result {
         let pgmap = TestPgmap::new()?;
         let (file, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
-        let make_way = |offset| fsdax::make_way(file.mapping(), 0, pgmap.pfn(offset), 5);
+        let make_way = |offset| fsdax::make_way(file.mapping(), 0, pgmap.pfn(offset), false, 5);
 
         // There is nothing, or a page.
         check_eq!((make_way(0), make_way(7)), (Ok(()), Ok(())));
@@ -183,15 +209,18 @@ mod tests {
         let folio = pgmap.request(0, Order::PMD_ORDER)?;
         check_eq!((make_way(0), make_way(7)), (Err(EBUSY), Err(EBUSY)));
         drop(folio);
-        // One that several files track.
-        file.share(0, 0, Order::Pmd)?;
-        other.share(0, 0, Order::Pmd)?;
-        check_eq!(make_way(7), Ok(()));
-        check_eq!(pgmap.count(0), 2);
-        check_eq!(other.break_now(Range::ALL), Ok(()));
-        check_eq!(make_way(7), Ok(()));
-        // It is that of one file now, as far as the folio knows only by its count.
-        check_eq!(file.kind(0), Some(Kind::Tracked));
+        // One that several files track, or that one does which is left of several.
+        for left in [2, 1] {
+            file.share(0, 0, Order::Pmd)?;
+            other.share(0, 0, Order::Pmd)?;
+            if left == 1 {
+                check_eq!(other.break_now(Range::ALL), Ok(()));
+            }
+            check_eq!(pgmap.count(0), left);
+            check_eq!(make_way(7), Ok(()));
+            check!(file.mapping().is_empty() && other.mapping().is_empty());
+            check_eq!(pgmap.active(), 0);
+        }
         Ok(())
     }
 

@@ -65,6 +65,7 @@ mod folios;
 mod holes;
 mod marks;
 mod observe;
+mod parts;
 mod pgmaps;
 mod removal;
 mod replace;

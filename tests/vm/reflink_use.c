@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Clones that are in use in 4 KiB and in 2 MiB, by many threads. */
 #define _GNU_SOURCE
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -63,7 +65,8 @@ static void shared_in_2m(const struct env *e)
 		check_page(p + i * PAGE, 100 + i, "a");
 		check_page(q + i * PAGE, 100 + i, "b");
 	}
-	check(!huge_pages(p, 2 * HUGE) && !huge_pages(q, 2 * HUGE), "mapped in 2 MiB");
+	check(huge_pages(p, 2 * HUGE) == 2 * HUGE, "the source is not mapped in 2 MiB");
+	check(huge_pages(q, 2 * HUGE) == 2 * HUGE, "the clone is not mapped in 2 MiB");
 	fill_page(p + 9 * PAGE, 1);
 	fill_page(q + (HUGE + 9) * PAGE, 2);
 	fill_page(buf, 3);
@@ -74,6 +77,9 @@ static void shared_in_2m(const struct env *e)
 		if (i != HUGE + 20)
 			check_page(q + i * PAGE, i == HUGE + 9 ? 2 : 100 + i, "b after stores");
 	}
+	/* Each has split its own side, and not that of the other. */
+	check(huge_pages(p, HUGE) == 0 && huge_pages(p + HUGE * PAGE, HUGE) == HUGE, "a after stores");
+	check(huge_pages(q, HUGE) == HUGE && huge_pages(q + HUGE * PAGE, HUGE) == 0, "b after stores");
 	must(fsync(a));
 	must(fsync(b));
 	/* One entry of two goes: the other one needs nobody's pin to end. */
@@ -88,6 +94,48 @@ static void shared_in_2m(const struct env *e)
 	}
 	check_file_page(b, 9, 109, "b after the truncate of a");
 	must(ftruncate(b, 0));
+}
+
+/* A clone whose page offsets have another alignment has single pages of the large folio. */
+static void out_of_step(const struct env *e)
+{
+	enum { STEP = 3, PINNED = 5 };
+	int a = create_huge(e, "a", 2), b = new_file(e, "b");
+	char *p = map_file_huge(a, 2 * HUGE, RW), *q, buf[PAGE];
+	struct file_clone_range range = { a, 0, 0, STEP * PAGE };
+	struct job job = { .op = OP_TRUNCATE, .fd = a };
+	struct pin pin;
+
+	for (size_t i = 0; i < 2 * HUGE; i++)
+		fill_page(p + i * PAGE, 100 + i);
+	must(fsync(a));
+	must(ioctl(b, FICLONERANGE, &range));
+	q = map_file_huge(b, STEP + 2 * HUGE, RW);
+	for (size_t i = 0; i < 2 * HUGE; i++) {
+		check_page(p + i * PAGE, 100 + i, "a");
+		check_page(q + (STEP + i) * PAGE, 100 + i, "b");
+	}
+	check(huge_pages(p, 2 * HUGE) == 2 * HUGE, "the source is not mapped in 2 MiB");
+	check(!huge_pages(q, STEP + 2 * HUGE), "the clone is mapped in 2 MiB");
+	/* The clone goes on in pages of its own when the source has gone, after all pins. */
+	pin_pages(&pin, q + (STEP + PINNED) * PAGE, 1);
+	job_start(&job);
+	check(job_sleeps(&job), "the source went with a page in a pipe");
+	/* To go on may be what ends the use of the pinned page. */
+	for (int k = -1; k <= 1; k++)
+		check_page(q + (STEP + PINNED + k) * PAGE, 100 + PINNED + k, "b meanwhile");
+	check(job_sleeps(&job), "the source went with a page in a pipe");
+	unpin_page(&pin, buf);
+	check_page(buf, 100 + PINNED, "page in the pipe");
+	job_succeeds(&job);
+	for (size_t i = 0; i < 2 * HUGE; i++)
+		check_page(q + (STEP + i) * PAGE, 100 + i, "b after the truncate of a");
+	fill_page(q + (STEP + 9) * PAGE, 1);
+	must(fsync(b));
+	check_file_page(b, STEP + 9, 1, "store to b");
+	must(ftruncate(b, 0));
+	must(munmap(p, 2 * HUGE * PAGE));
+	must(munmap(q, (STEP + 2 * HUGE) * PAGE));
 }
 
 struct cloner {
@@ -172,10 +220,10 @@ static void huge_clones_race(const struct env *e)
 #define CLONES		200
 
 /*
- * Read faults of the source make no page that the clone cannot join. Either of two is enough for
- * that: XFS keeps them out meanwhile, and src/fsdax/make_way.rs has such a page go. Without both
- * the first clone cannot be read; without the former alone no_fault_half_way() fails, without the
- * latter alone the KUnit suite of faults.
+ * Read faults of the source make no page that the clone cannot join. Any of three is enough for
+ * that: XFS keeps them out meanwhile, a clone has parts of a large folio, and src/fsdax/make_way.rs
+ * has it go. Without all the first clone cannot be read; without the first alone no_fault_half_way()
+ * fails, without one of the others alone the KUnit suites of parts and faults.
  */
 static void clones_beside_readers(const struct env *e)
 {
@@ -283,7 +331,8 @@ static void no_fault_half_way(const struct env *e)
 
 static const struct test tests[] = {
 	{ "R1 2 MiB and 4 KiB pages of one extent", sizes_collide, BOUND },
-	{ "R11 clones of 2 MiB extents are mapped by pages", shared_in_2m, BOUND },
+	{ "R24 clones of 2 MiB extents are mapped by 2 MiB, and split alone", shared_in_2m, BOUND },
+	{ "R24 clones that are out of step share pages of 2 MiB", out_of_step, BOUND },
 	{ "R11 clones in use by many threads", clones_race, BOUND },
 	{ "R11 clones of 2 MiB pages in use by many threads", huge_clones_race, BOUND },
 	{ "R24 clones of a file that is read by 2 MiB meanwhile", clones_beside_readers, BOUND },
