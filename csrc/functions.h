@@ -4,7 +4,7 @@
 #define RUST_FSDAX_FUNCTIONS_H
 
 #include <linux/list.h>
-#include <linux/memremap.h>
+#include <linux/memremap_owner.h>
 #include <linux/mm.h>
 #include <linux/timer.h>
 #include <linux/wait_bit.h>
@@ -71,6 +71,8 @@ extern const struct fsdax_folio_ops rust_fsdax_folio_ops;
 #ifndef __BINDGEN__
 void rust_fsdax_folio_free(struct folio *folio, struct dev_pagemap *pgmap);
 void rust_fsdax_pgmap_dying(struct dev_pagemap *pgmap);
+struct folio *rust_fsdax_folio_request(struct dev_pagemap *pgmap,
+				       unsigned long offset, unsigned int order);
 #endif
 
 /* sleep.c */
@@ -79,7 +81,6 @@ void rust_fsdax_wait_init(struct wait_bit_queue_entry *entry,
 void rust_fsdax_wake(struct wait_queue_head *queue, struct wait_bit_key key);
 
 /* slot.c */
-void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark);
 void rust_fsdax_xas_clear_mark(struct xa_state *xas, xa_mark_t mark);
 bool rust_fsdax_xas_is_dirty(struct xa_state *xas);

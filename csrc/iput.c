@@ -25,8 +25,9 @@ int rust_fsdax_iput_init(void)
 }
 
 /*
- * Each item keeps its superblock active, hence bound, hence the module loaded:
- * what is waited for here are functions that are about to return.
+ * Each item keeps its superblock active, hence bound, hence the module loaded,
+ * unless it is that of all DAX devices, which is always there. What is waited
+ * for here are functions that are about to return, or such items.
  */
 void rust_fsdax_iput_exit(void)
 {

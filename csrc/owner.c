@@ -11,4 +11,5 @@ const struct fsdax_folio_ops rust_fsdax_folio_ops = {
 	.owner = THIS_MODULE,
 	.folio_free = rust_fsdax_folio_free,
 	.pgmap_dying = rust_fsdax_pgmap_dying,
+	.folio_request = rust_fsdax_folio_request,
 };

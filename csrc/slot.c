@@ -1,36 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Slots of i_pages and their marks, where lib/xarray.c would find out what is
+ * Marks of the slots of i_pages, where lib/xarray.c would find out what is
  * known. All is done under the i_pages lock.
  */
 #include <linux/lockdep.h>
 #include <linux/pagemap.h>
 #include "functions.h"
-
-/**
- * rust_fsdax_xas_replace() - store a value where another value was
- * @xas: a position that was looked up and not left since
- * @entry: the value
- *
- * Counts, siblings and marks stay, so that xas_store() would only find out
- * what is known.
- *
- * Context: Any context. The caller holds the xa_lock.
- * Return: the value that was there.
- */
-void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry)
-{
-	struct xa_node *node = xas->xa_node;
-	void *old;
-
-	lockdep_assert_held(&xas->xa->xa_lock);
-	/* Not looked up, or alone in the head. */
-	if (xas_not_node(node))
-		return xas_store(xas, entry);
-	old = xa_entry_locked(xas->xa, node, xas->xa_offset);
-	rcu_assign_pointer(node->slots[xas->xa_offset], entry);
-	return old;
-}
 
 /**
  * rust_fsdax_xas_has_mark() - whether a slot has a mark

@@ -32,6 +32,7 @@
 #pragma weak next_dev_pagemap
 #pragma weak prep_compound_page
 #pragma weak tryget_dev_pagemap
+#pragma weak xas_replace
 
 void prep_compound_page(struct page *page, unsigned int order);
 
@@ -54,6 +55,11 @@ void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 				 xa_mark_t mark)
 {
 	return xas_next_marked(xas, max, mark);
+}
+
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry)
+{
+	return xas_replace(xas, entry);
 }
 
 struct page *rust_fsdax_pfn_to_page(unsigned long pfn)
@@ -94,6 +100,11 @@ bool rust_fsdax_folio_ref_freeze(struct folio *folio, int count)
 int rust_fsdax_folio_mapcount(struct folio *folio)
 {
 	return folio_mapcount(folio);
+}
+
+bool rust_fsdax_pgmap_is_owned(struct dev_pagemap *pgmap)
+{
+	return pgmap_is_owned(pgmap);
 }
 
 bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap)

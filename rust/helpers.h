@@ -10,7 +10,6 @@
 #include <linux/fsdax_provider.h>
 #include <linux/iomap.h>
 #include <linux/magic.h>
-#include <linux/memremap.h>
 #include <linux/memremap_owner.h>
 #include <linux/mm.h>
 #include <linux/xarray.h>
@@ -22,6 +21,7 @@ void rust_fsdax_xa_unlock_irq(struct xarray *xa);
 void *rust_fsdax_xas_next_entry(struct xa_state *xas, unsigned long max);
 void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 				 xa_mark_t mark);
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 
 /* folios */
 static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
@@ -36,6 +36,7 @@ bool rust_fsdax_folio_ref_freeze(struct folio *folio, int count);
 int rust_fsdax_folio_mapcount(struct folio *folio);
 
 /* pgmaps */
+bool rust_fsdax_pgmap_is_owned(struct dev_pagemap *pgmap);
 bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap);
 void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap);
 struct page *rust_fsdax_compound_head(struct page *page);

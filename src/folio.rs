@@ -33,7 +33,8 @@ pub(crate) use entry_id::EntryId;
 pub(crate) use free::free;
 pub(crate) use request::{
     request,
-    request_folio, //
+    request_folio,
+    Requests, //
 };
 pub(crate) use shape::{
     dissolve,

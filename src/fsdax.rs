@@ -5,6 +5,7 @@
 //! Nothing here is `unsafe` or names C: the floors below see to it that what is written here cannot
 //! lose a reference, a lock or a folio (`scripts/unsafe-audit`, R21).
 
+mod device;
 mod fault;
 mod give_up;
 mod holes;
@@ -18,6 +19,10 @@ mod replace;
 mod writeback;
 mod zap;
 
+pub(crate) use device::{
+    device_fault,
+    device_unmapped, //
+};
 pub(crate) use fault::{
     finish_sync_fault,
     iomap_fault, //

@@ -25,7 +25,9 @@
 //!    ([`mapping::is_breaking`]), irqs off
 //! 9. the wait queue of an address ([`ffi::sleep`])
 //!
-//! The free path runs with any of these held, and takes only the last.
+//! The free path runs with any of these held, and takes only the last. The driver of a DAX device
+//! holds `dax_read_lock()` when it calls, outside an entry lock: nobody waits with one of these
+//! until devices are read no more.
 //!
 //! Rules: R15, R16.
 
@@ -67,6 +69,8 @@ module! {
 struct RustFsdax {
     /// First, what looks at the rest,
     _debugfs: provider::Files,
+    /// then requests by others, so that the module stays as it is,
+    _requests: folio::Requests,
     /// then the shapes of free memory, which nobody can make any more since the module goes,
     _shapes: folio::Shapes,
     /// then the provider, which has heard of mounts until now,
@@ -103,6 +107,7 @@ impl kernel::Module for RustFsdax {
             _debugfs: provider::Files::create(),
             _provider: provider,
             _shapes: folio::Shapes::new(),
+            _requests: folio::Requests::open(),
             _owner: owner,
             _evictions: evictions,
             _breaks: breaks,

@@ -10,7 +10,7 @@
 #include <linux/memremap.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
-#include <linux/pgmap_folio.h>
+#include <linux/pgmap.h>
 #include <linux/sizes.h>
 #include <linux/sort.h>
 #include <asm/tsc.h>

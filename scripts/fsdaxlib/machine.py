@@ -67,7 +67,7 @@ def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
         target = kernel.ensure("plain") if args.kernel == "stock" else built
         ko = module.build(target, kunit=args.kernel == "debug")
     vm = guest.Guest(built.root, built.image, built.modules, args.kernel, module=ko,
-                     programs=programs.build(built.root), smp=args.smp, mem=args.mem,
+                     programs=programs.build(built.root, built.tree), smp=args.smp, mem=args.mem,
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
                      numa=args.numa,
                      share=args.share and args.share.resolve(),

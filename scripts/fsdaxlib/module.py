@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import cache
+from .kernel import SOURCE_INSIDE as SOURCE_OF_KERNEL_INSIDE
 from .kernel import Built
 from .progress import BUILD, CHECKOUT, LOGS, run_logged
 from .sandbox import Bind
 
 SOURCE_INSIDE = Path("/src/rust_fsdax")
 _OUT_INSIDE = Path("/out")
+_DAX_PMEM = "dax_pmem.ko"
 
 
 @functools.cache
@@ -26,7 +28,21 @@ def build(kernel: Built, *, kunit: bool) -> Path:
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
         run(kernel, out, ["modules"], kunit=kunit, what=f"build the module for the {kernel.kind} kernel",
             log=LOGS / f"module-{kernel.name}.log")
+        _build_dax_pmem(kernel, out)
     return out / "rust_fsdax.ko"
+
+
+def _build_dax_pmem(kernel: Built, out: Path) -> None:
+    """Build the driver of namespaces that are DAX devices, which our kernels have not, into OUT."""
+    if (out / _DAX_PMEM).exists():
+        return
+    own = out / "dax_pmem"
+    own.mkdir(exist_ok=True)
+    run_logged(kernel.make(
+        [f"M={SOURCE_OF_KERNEL_INSIDE}/drivers/dax", f"MO={_OUT_INSIDE}", "CONFIG_DEV_DAX_PMEM=m", "modules"],
+        binds=[Bind(own, _OUT_INSIDE, writable=True)], env={}),
+        LOGS / f"module-{kernel.name}-dax_pmem.log", f"build {_DAX_PMEM} for the {kernel.kind} kernel")
+    (own / _DAX_PMEM).rename(out / _DAX_PMEM)
 
 
 def build_kunit(kernel: Built) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Compiles the guest programs of tests/vm and bench.
+"""Compiles the guest programs of tests/vm and bench, and a selftest of the kernel.
 
 A source with a main() is a program. The other sources of its directory and those of tests/vm are
 linked into it. A *_preload.c is a library for LD_PRELOAD.
@@ -18,11 +18,16 @@ _OUT = BUILD / "vm-bin"
 _FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
 _LIBRARY_FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
 _PRELOAD = "_preload"
+# The kernel's own test of lib/test_hmm.c, of its source.
+_HMM = "hmm-tests"
+_HMM_DIRECTORY = Path("tools/testing/selftests/mm")
+_HMM_SOURCES = (f"{_HMM}.c", "vm_util.c", "hugepage_settings.c")
+_HMM_FLAGS = ["-O2", "-w", "-static", "-pthread", "-D_GNU_SOURCE"]
 _MAIN = re.compile(r"^int\s+main\(", re.MULTILINE)
 
 
-def build(root: Path) -> Path:
-    """Compile what is out of date; return the directory of the programs."""
+def build(root: Path, tree: Path) -> Path:
+    """Compile what is out of date, with what is of the kernel source TREE; return where it is."""
     _OUT.mkdir(parents=True, exist_ok=True)
     sources = [source for place in _PLACES for source in sorted(place.glob("*.c"))]
     programs = [source for source in sources
@@ -44,7 +49,23 @@ def build(root: Path) -> Path:
                                        binds=[sandbox.ro(CHECKOUT), sandbox.rw(BUILD)]),
                        LOGS / f"program-{source.stem}.log", f"compile {source.name}")
             partial.rename(program)
+        _hmm_tests(root, tree)
         for program in _OUT.iterdir():
-            if program.name not in {source.stem for source in programs}:
+            if program.name not in {_HMM, f"{_HMM}.of", *(source.stem for source in programs)}:
                 program.unlink()
     return _OUT
+
+
+def _hmm_tests(root: Path, tree: Path) -> None:
+    """Compile the selftest, once for each tree."""
+    program, made_of = _OUT / _HMM, _OUT / f"{_HMM}.of"
+    if program.exists() and made_of.exists() and made_of.read_text() == str(tree):
+        return
+    made_of.unlink(missing_ok=True)
+    inside = Path("/src/linux")
+    command = ["gcc", *_HMM_FLAGS, "-I..", "-I.", f"-I{inside}", "-isystem", f"{inside}/tools/include/uapi",
+               "-o", str(program), *_HMM_SOURCES]
+    run_logged(sandbox.command(root, command, cwd=inside / _HMM_DIRECTORY,
+                               binds=[sandbox.Bind(tree, inside), sandbox.rw(BUILD)]),
+               LOGS / f"program-{_HMM}.log", f"compile {_HMM} of the kernel")
+    made_of.write_text(str(tree))

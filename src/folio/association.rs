@@ -36,7 +36,8 @@ use crate::{
     pgmap::{
         Order,
         OwnPage,
-        Page, //
+        Page,
+        Pgmap, //
     }, //
 };
 
@@ -415,6 +416,12 @@ impl LockedFolio<'_> {
         owner: Option<(EntryId, Share)>,
         place: Place,
     ) -> Result<(), Refused> {
+        let pgmap = self.page().pgmap_word() as *mut bindings::dev_pagemap;
+        // SAFETY: The word of a head page has its pgmap, which an active folio keeps.
+        if unsafe { Pgmap::from_raw(pgmap) }.is_fixed() {
+            // Its tail pages are not its own.
+            return Err(Refused::NotShared);
+        }
         let mut sharers = self.sharers();
         // Whoever has parts relies on one who has all of it, or had until it was zapped, and waits for
         // all pins.

@@ -5,9 +5,16 @@
 //! [`request`] hands the caller's reference to the pgmap over to the folio, and [`super::free`] puts
 //! it; nothing else does either.
 //!
-//! Rules: R1, R2, R15.
+//! Rules: R1, R2, R15, R19.
 
-use kernel::prelude::*;
+use kernel::{
+    ffi::c_int,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
 
 use super::{
     association::FolioLock,
@@ -94,6 +101,28 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     Ok(active)
 }
 
+/// Whether folios may be requested for no entry.
+static OPEN: Atomic<bool> = Atomic::new(false);
+
+/// As long as it lives, folios may be requested for no entry.
+///
+/// Who does so needs no symbol of this module, and may do it while the module is not sure yet to stay.
+pub(crate) struct Requests(());
+
+impl Requests {
+    /// To be called when nothing can fail any more.
+    pub(crate) fn open() -> Self {
+        OPEN.store(true, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        OPEN.store(false, Relaxed);
+    }
+}
+
 /// A reference to this module, for a folio that no entry tracks.
 ///
 /// An entry is in a file of a bound superblock, which holds a reference to the module. Whoever
@@ -149,12 +178,16 @@ impl Drop for ModuleRef {
 /// - `EINVAL`, `ERANGE`: as [`Pgmap::pfn_at`], or `order` is not supported.
 /// - `ENXIO`: the pgmap is dying.
 /// - `EBUSY`: as [`request`].
-/// - `ENODEV`: the module is being unloaded, which cannot be while a caller has its symbols.
+/// - `EOPNOTSUPP`: the module is being loaded or unloaded.
 ///
 /// As [`request`].
 pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<FolioRef> {
+    let unsupported = Error::from_errno(-(bindings::EOPNOTSUPP as c_int));
     let order = Order::new(order).ok_or(EINVAL)?;
-    let module = ModuleRef::get().ok_or(ENODEV)?;
+    if !OPEN.load(Relaxed) {
+        return Err(unsupported);
+    }
+    let module = ModuleRef::get().ok_or(unsupported)?;
 
     let folio = activate(PgmapRef::at(pgmap, offset, order)?, 0, 0)?;
     module.into_folio();

@@ -45,10 +45,14 @@ kernel::static_assert!(bindings::RUST_FSDAX_PMD_ORDER == Order::PMD_ORDER);
 /// How many large folios [`dissolve`] looks at before it lets others run.
 const SHAPES_AT_ONCE: usize = 512;
 
-/// Makes single pages of all free memory of a pgmap, as fs/dax.c expects it.
+/// Makes single pages of all free memory of a pgmap, as fs/dax.c expects it, which has none whose
+/// shape is fixed.
 ///
 /// Looks at one `struct page` for each PMD of memory. Process context, may sleep.
 pub(crate) fn dissolve(pgmap: &Pgmap) {
+    if pgmap.is_fixed() {
+        return;
+    }
     for (i, page) in pgmap.pages_of(Order::Pmd).enumerate() {
         let folio = Folio::at(page);
         if folio.is_shape() {
@@ -104,6 +108,7 @@ impl Folio<'_> {
                 free || self.take_apart(lock)
             }
             Order::Pmd if self.is_shape() => self.is_as_left(),
+            Order::Pmd if pgmap.is_fixed() => self.is_unused_head(),
             Order::Pmd => {
                 // SAFETY: The caller promises that all pages are in one range.
                 let free = unsafe { self.are_free(order) };
@@ -115,6 +120,14 @@ impl Folio<'_> {
                 free
             }
         }
+    }
+
+    /// Whether this head of a shape that is fixed is free, of which nobody has had a folio yet.
+    #[cold]
+    #[inline(never)]
+    fn is_unused_head(self) -> bool {
+        let page = self.page();
+        page.is_head() && page.count() == 0 && page.mapping() == 0 && !self.is_ours()
     }
 
     /// Whether this is still what the free path has left, given the mark. Nobody else clears that

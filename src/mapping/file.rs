@@ -165,8 +165,9 @@ impl<'a> Mapping<'a> {
 
     /// Who serves it, as an identity.
     pub(crate) fn provider(self) -> usize {
-        // SAFETY: By the type invariant the superblock is valid; its provider is constant.
-        unsafe { (*self.superblock()).s_dax_provider as usize }
+        // SAFETY: By the type invariant the superblock is valid. Its provider is a word, which changes
+        // only with that of all DAX devices.
+        unsafe { project!(self.superblock(), .s_dax_provider).read_volatile() as usize }
     }
 
     /// Device and inode number, for messages.

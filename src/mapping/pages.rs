@@ -234,7 +234,7 @@ impl<'m> Pages<'m> {
     /// entry. Marks stay.
     #[inline(always)]
     pub(super) fn replace(&mut self, old: Entry, new: Entry) {
-        // SAFETY: By the type invariant the lock is held. No memory is needed to replace.
+        // SAFETY: By the type invariant the lock is held. It needs no memory, since a value is there.
         let was = unsafe { bindings::rust_fsdax_xas_replace(&mut self.xas, Self::raw(new)) };
         warn_on_once!(was != Self::raw(old));
     }

@@ -54,9 +54,23 @@ impl Pgmap {
         self.0.get()
     }
 
-    fn is_fs_dax(&self) -> bool {
-        // SAFETY: By the type invariant the pgmap is initialized and its type is constant.
-        unsafe { (*self.as_raw()).type_ == bindings::memory_type_MEMORY_DEVICE_FS_DAX }
+    /// Whether its folios are the owner's, if they may have `order`.
+    fn has_folios_of(&self, order: Order) -> bool {
+        // SAFETY: By the type invariant the pgmap is initialized, and this is constant.
+        let owned = unsafe { bindings::rust_fsdax_pgmap_is_owned(self.as_raw()) };
+        owned && (!self.is_fixed() || self.fixed_order() == order.get() as usize)
+    }
+
+    /// The order that all its folios have for good, or 0.
+    fn fixed_order(&self) -> usize {
+        // SAFETY: By the type invariant the pgmap is initialized, and this is constant.
+        unsafe { (*self.as_raw()).vmemmap_shift }
+    }
+
+    /// Whether its folios have the shape that they were mapped with: tails share their memory, and
+    /// cannot be made pages.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.fixed_order() != 0
     }
 
     /// The pfns of each range, without the head that an altmap reserves.
@@ -89,11 +103,12 @@ impl Pgmap {
     /// # Errors
     ///
     /// - `ERANGE`: `offset` is behind the last range, or the folio would cross the end of one.
-    /// - `EINVAL`: the folio would not be naturally aligned, or this is no FS_DAX pgmap.
+    /// - `EINVAL`: the folio would not be naturally aligned, or the pgmap has none of that order,
+    ///   or is of another type.
     ///
     /// Any context.
     pub(crate) fn pfn_at(&self, offset: usize, order: Order) -> Result<usize> {
-        if !self.is_fs_dax() {
+        if !self.has_folios_of(order) {
             return Err(EINVAL);
         }
         let mut left = offset;
@@ -212,7 +227,7 @@ impl Pgmap {
     // Out of line, since most faults do not need it.
     #[inline(never)]
     pub(super) fn contains(&self, pfn: usize, order: Order) -> bool {
-        self.is_fs_dax()
+        self.has_folios_of(order)
             && order.align(pfn) == pfn
             && self
                 .ranges()

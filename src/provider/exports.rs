@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `csrc/exports.c` exports. `include/linux/pgmap_folio.h` has the documentation.
+//! What `csrc/exports.c` exports. `include/linux/fsdax_entry.h` has the documentation.
 //!
 //! Rules: R15, R16.
 
@@ -21,20 +21,13 @@ use super::ops::{
 };
 use crate::{
     ffi::bindings,
-    folio::{
-        self,
-        FolioRef, //
-    },
     fsdax::{
         self,
         Data,
         Removed, //
     },
     mapping::Mapping,
-    pgmap::{
-        Order,
-        Pgmap, //
-    }, //
+    pgmap::Order, //
 };
 
 /// Whether this module serves the file: another provider's entries look different.
@@ -46,37 +39,7 @@ fn serves(mapping: Mapping<'_>) -> Result {
     }
 }
 
-/// See `include/linux/pgmap_folio.h`.
-///
-/// # Safety
-///
-/// `pgmap` stays mapped during the call.
-#[no_mangle]
-pub(crate) unsafe extern "C" fn pgmap_request_folio(
-    pgmap: *mut bindings::dev_pagemap,
-    offset: c_ulong,
-    order: c_uint,
-) -> *mut bindings::folio {
-    // SAFETY: The caller promises that it stays mapped.
-    let pgmap = unsafe { Pgmap::from_raw(pgmap) };
-    match folio::request_folio(pgmap, offset, order) {
-        Ok(folio) => folio.into_raw(),
-        Err(e) => e.to_ptr(),
-    }
-}
-
-/// See `include/linux/pgmap_folio.h`.
-///
-/// # Safety
-///
-/// The caller owns a reference to `folio`, which [`pgmap_request_folio`] returned.
-#[no_mangle]
-pub(crate) unsafe extern "C" fn pgmap_release_folio(folio: *mut bindings::folio) {
-    // SAFETY: The caller gives up the reference, which `into_raw` gave.
-    drop(unsafe { FolioRef::from_raw(folio) });
-}
-
-/// See `include/linux/pgmap_folio.h`.
+/// See `include/linux/fsdax_entry.h`.
 ///
 /// # Safety
 ///
@@ -96,7 +59,7 @@ pub(crate) unsafe extern "C" fn fsdax_break(
     unsafe { break_range(inode, start, end, Data::Discard, callback) }
 }
 
-/// See `include/linux/pgmap_folio.h`.
+/// See `include/linux/fsdax_entry.h`.
 ///
 /// # Safety
 ///
@@ -110,7 +73,7 @@ pub(crate) unsafe extern "C" fn fsdax_break_final(inode: *mut bindings::inode) {
     }
 }
 
-/// See `include/linux/pgmap_folio.h`.
+/// See `include/linux/fsdax_entry.h`.
 ///
 /// # Safety
 ///
@@ -134,7 +97,7 @@ pub(crate) unsafe extern "C" fn fsdax_insert_entry(
     }))
 }
 
-/// See `include/linux/pgmap_folio.h`.
+/// See `include/linux/fsdax_entry.h`.
 ///
 /// # Safety
 ///

@@ -145,6 +145,10 @@ methods_of_mapping! {
         c_int::from(fsdax::invalidate_entry(mapping, index, Data::Keep) == Removed::Yes)
     }
 
+    fn device_unmapped(mapping, first: c_ulong, last: c_ulong) {
+        fsdax::device_unmapped(mapping, Range { first, last });
+    }
+
     fn clear_dirty_range(mapping, first: c_ulong, last: c_ulong) {
         fsdax::clear_dirty_range(mapping, Range { first, last });
     }
@@ -176,6 +180,18 @@ unsafe extern "C" fn iomap_fault(
         unsafe { *iomap_errp = error };
     }
     outcome.ret
+}
+
+/// # Safety
+///
+/// `vmf` is that of a fault of a device that is not going away, and has no breaks.
+unsafe extern "C" fn device_fault(
+    vmf: *mut bindings::vm_fault,
+    order: c_uint,
+    pfn: c_ulong,
+) -> vm_fault_t {
+    // SAFETY: The caller promises a fault that is being handled.
+    fsdax::device_fault(unsafe { Fault::from_raw(vmf) }, order, pfn)
 }
 
 /// # Safety
@@ -388,6 +404,8 @@ static OPS: Table = Table(bindings::dax_provider_ops {
     unlock_folio: Some(unlock_folio),
     lock_mapping_entry: Some(lock_mapping_entry),
     unlock_mapping_entry: Some(unlock_mapping_entry),
+    device_fault: Some(device_fault),
+    device_unmapped: Some(device_unmapped),
 });
 
 /// The table, for the KUnit suites.

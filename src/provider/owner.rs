@@ -2,10 +2,14 @@
 
 //! The owner of FS_DAX folios (`struct fsdax_folio_ops`). Its table is in `csrc/owner.c`.
 //!
-//! Rules: R2, R14, R15.
+//! Rules: R1, R2, R14, R15, R19.
 
 use kernel::{
     error::to_result,
+    ffi::{
+        c_uint,
+        c_ulong, //
+    },
     prelude::*, //
 };
 
@@ -39,6 +43,26 @@ pub(crate) unsafe extern "C" fn rust_fsdax_folio_free(
 pub(crate) unsafe extern "C" fn rust_fsdax_pgmap_dying(pgmap: *mut bindings::dev_pagemap) {
     // SAFETY: `memunmap_pages()` waits for all references after this call.
     fsdax::pgmap_dying(unsafe { Pgmap::from_raw(pgmap) })
+}
+
+/// Activates a free folio: `fsdax_folio_ops.folio_request`, for `pgmap_request_folio()`.
+///
+/// # Safety
+///
+/// `pgmap` stays mapped during the call, which is inside `rcu_read_lock()`: the last reference to this
+/// module may be put here.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn rust_fsdax_folio_request(
+    pgmap: *mut bindings::dev_pagemap,
+    offset: c_ulong,
+    order: c_uint,
+) -> *mut bindings::folio {
+    // SAFETY: The caller promises that it stays mapped.
+    let pgmap = unsafe { Pgmap::from_raw(pgmap) };
+    match folio::request_folio(pgmap, offset, order) {
+        Ok(folio) => folio.into_raw(),
+        Err(e) => e.to_ptr(),
+    }
 }
 
 /// The ownership of FS_DAX folios, for as long as it lives.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What other modules may call: the functions of `include/linux/pgmap_folio.h`, and the provider.
+//! What other modules may call: the functions of `include/linux/fsdax_entry.h` and `linux/pgmap.h`, and the provider.
 //!
 //! Rules: R1, R6, R12, R16.
 
@@ -67,7 +67,6 @@ mod tests {
             offset: c_ulong,
             order: c_uint,
         ) -> *mut bindings::folio;
-        fn pgmap_release_folio(folio: *mut bindings::folio);
         fn fsdax_break(
             inode: *mut bindings::inode,
             start: bindings::loff_t,
@@ -95,7 +94,7 @@ mod tests {
     impl Drop for CFolio {
         fn drop(&mut self) {
             // SAFETY: The reference of the request.
-            unsafe { pgmap_release_folio(self.0) }
+            unsafe { bindings::rust_fsdax_folio_put(self.0) }
         }
     }
 

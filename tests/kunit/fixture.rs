@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod dax;
+mod driver;
 mod file;
 mod pgmap;
 mod superblock;

@@ -69,6 +69,7 @@ mod parts;
 mod pgmaps;
 mod removal;
 mod replace;
+mod requests;
 mod shapes;
 mod shared;
 mod turns;

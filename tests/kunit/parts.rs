@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Large folios of which a file tracks single pages, while another one has all of it (R24).
+//!
+//! Rules: R2, R11, R24.
 
 use kernel::prelude::*;
 

@@ -367,7 +367,7 @@ proctype remover()
 #endif
 
 #ifdef REQUESTER
-/* Another module: pgmap_request_folio(), pgmap_release_folio() */
+/* Another module: pgmap_request_folio(), folio_put() */
 proctype requester(byte f; bool large)
 {
 	LOCALS; bool won;

@@ -318,6 +318,31 @@ static void size_collision(const struct env *e)
 	drop(e, "other", b, NULL, 0);
 }
 
+/* R24: a file that is mapped by 2 MiB is cloned, then both are read. */
+static void clone_sweep(const struct env *e)
+{
+	const size_t pages = 4 * HUGE;
+	int fd[2] = { create_huge(e, "demo", 4), create_file(e, "other", 0, 0) };
+	char *p = map_file_huge(fd[0], pages, RW), *q[2];
+	long faults;
+
+	for (size_t i = 0; i < pages; i++)
+		fill_page(p + i * PAGE, 100 + i);
+	must(fsync(fd[0]));
+	must(ioctl(fd[1], FICLONE, fd[0]));
+	for (int k = 0; k < 2; k++)
+		q[k] = map_file_huge(fd[k], pages, PROT_READ);
+	faults = minor_faults();
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < pages; i++)
+			check_page(q[k] + i * PAGE, 100 + i, k ? "clone" : "source");
+	faults = minor_faults() - faults;
+	printf("%s {\"figure\": \"clone_sweep\", \"faults\": %ld}\n", e->label, faults);
+	must(munmap(p, pages * PAGE));
+	drop(e, "other", fd[1], q[1], pages);
+	drop(e, "demo", fd[0], q[0], pages);
+}
+
 static long flushed_of_huge(const struct env *e, bool punch)
 {
 	int fd = create_huge(e, "demo", 2);
@@ -674,6 +699,7 @@ const struct defect_figure defect_figures[] = {
 	{ "eviction", eviction },
 	{ "pair_pinned", pair_pinned },
 	{ "size_collision", size_collision },
+	{ "clone_sweep", clone_sweep },
 	{ "punch_huge", punch_huge },
 	{ "poison_huge", poison_huge },
 	{ "reuse", reuse },

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+/* DAX devices (/dev/daxX.Y): whose pages are in use, and what happens when the driver goes. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib.h"
+#include "module.h"
+
+#define PAGES	(4 * HUGE)
+
+/* What ndctl makes of the device of the case. */
+struct device {
+	char name[16];		/* dax1.0 */
+	int fd;
+	char *map;
+};
+
+static void run(const char *fmt, const char *argument, const char *other)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), fmt, argument, other);
+	check(!system(command), "%s failed", command);
+}
+
+/* A device of pages of @align ("4096" or "2M"), that is not open. */
+static void make_device(const struct env *e, const char *align, struct device *d)
+{
+	const char *number = e->dev + strlen("/dev/pmem");
+	char path[32];
+
+	must_load(e);
+	module_bind(e->bound);
+	run("ndctl create-namespace -f -e namespace%s.0 -m devdax -M mem -a %s >/dev/null", number, align);
+	snprintf(d->name, sizeof(d->name), "dax%s.0", number);
+	snprintf(path, sizeof(path), "/dev/%s", d->name);
+	for (int tries = 0; access(path, F_OK); tries++) {
+		check(tries < 5000, "there is no %s", path);
+		usleep(1000);
+	}
+}
+
+static void map_device(struct device *d)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/%s", d->name);
+	d->fd = must(open(path, O_RDWR));
+	d->map = must(mmap(NULL, PAGES * PAGE, RW, MAP_SHARED, d->fd, 0));
+}
+
+static void unmap_device(struct device *d)
+{
+	must(munmap(d->map, PAGES * PAGE));
+	must(close(d->fd));
+}
+
+static int unbind(void *name)
+{
+	char command[96];
+
+	snprintf(command, sizeof(command), "echo %s >/sys/bus/dax/drivers/device_dax/unbind",
+		 (const char *)name);
+	return system(command) ? -1 : 0;
+}
+
+static struct job unbind_start(struct device *d)
+{
+	return (struct job) { .op = OP_CALL, .call = unbind, .arg = d->name };
+}
+
+/* Nobody uses a page that nobody maps: the driver goes at once, and what was stored is there. */
+static void comes_and_goes(const struct env *e, const char *align)
+{
+	struct device d;
+	struct job job;
+
+	make_device(e, align, &d);
+	for (int round = 0; round < 3; round++) {
+		map_device(&d);
+		for (size_t i = 0; i < PAGES; i += 64) {
+			if (round)
+				check_page(d.map + i * PAGE, 100 + i + round - 1, "before");
+			fill_page(d.map + i * PAGE, 100 + i + round);
+		}
+		unmap_device(&d);
+	}
+	job = unbind_start(&d);
+	job_start(&job);
+	job_succeeds(&job);
+	must_unload();
+}
+
+static void comes_and_goes_4k(const struct env *e)
+{
+	comes_and_goes(e, "4096");
+}
+
+static void comes_and_goes_2m(const struct env *e)
+{
+	comes_and_goes(e, "2M");
+}
+
+/* The driver goes when the pin has gone, also if nobody maps the page any more. */
+static void pin_is_waited_for(const struct env *e, const char *align, bool mapped)
+{
+	struct device d;
+	struct job job;
+	struct pin pin;
+	char buf[PAGE];
+
+	make_device(e, align, &d);
+	map_device(&d);
+	for (size_t i = 0; i < PAGES; i += 64)
+		fill_page(d.map + i * PAGE, 100 + i);
+	pin_pages(&pin, d.map + 64 * PAGE, 1);
+	if (!mapped)
+		unmap_device(&d);
+	job = unbind_start(&d);
+	job_start(&job);
+	check(job_sleeps(&job), "the driver went with a page in a pipe");
+	if (mapped)
+		check(try_load(d.map + 128 * PAGE, NULL) == SIGBUS, "a page is there that has no device");
+	unpin_page(&pin, buf);
+	check_page(buf, 164, "page in the pipe");
+	job_succeeds(&job);
+	if (mapped)
+		unmap_device(&d);
+	must_unload();
+}
+
+static void pin_of_mapped_4k(const struct env *e)
+{
+	pin_is_waited_for(e, "4096", true);
+}
+
+static void pin_of_mapped_2m(const struct env *e)
+{
+	pin_is_waited_for(e, "2M", true);
+}
+
+static void pin_alone_4k(const struct env *e)
+{
+	pin_is_waited_for(e, "4096", false);
+}
+
+static void pin_alone_2m(const struct env *e)
+{
+	pin_is_waited_for(e, "2M", false);
+}
+
+/* A page that is pinned can be mapped again; one that another process maps stays its own. */
+static void mapped_again(const struct env *e)
+{
+	struct device d, again;
+	struct pin pin;
+	char buf[PAGE];
+	pid_t child;
+	int status;
+
+	make_device(e, "4096", &d);
+	map_device(&d);
+	fill_page(d.map, 1);
+	fill_page(d.map + PAGE, 2);
+	child = must(fork());
+	if (!child) {
+		munmap(d.map, PAGES * PAGE);
+		_exit(0);
+	}
+	must(waitpid(child, &status, 0));
+	check_page(d.map, 1, "after the munmap of the child");
+	pin_pages(&pin, d.map + PAGE, 1);
+	unmap_device(&d);
+	memcpy(again.name, d.name, sizeof(d.name));
+	map_device(&again);
+	check_page(again.map + PAGE, 2, "page in the pipe");
+	fill_page(again.map + PAGE, 3);
+	unpin_page(&pin, buf);
+	check_page(buf, 3, "page in the pipe after a store");
+	unmap_device(&again);
+	unbind(d.name);
+	must_unload();
+}
+
+/* What is left of a mapping whose middle is gone, and one that moved, are as they were. */
+static void mapped_in_pieces(const struct env *e)
+{
+	const size_t piece = HUGE * PAGE;
+	struct device d;
+	struct job job;
+	char *moved;
+
+	make_device(e, "2M", &d);
+	map_device(&d);
+	for (size_t i = 0; i < PAGES; i += 64)
+		fill_page(d.map + i * PAGE, 100 + i);
+	must(munmap(d.map + piece, piece));
+	moved = mremap(d.map + 2 * piece, piece, piece, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       d.map + piece);
+	check(moved == d.map + piece, "mremap: %m");
+	for (size_t i = 0; i < HUGE; i += 64) {
+		check_page(d.map + i * PAGE, 100 + i, "before the hole");
+		check_page(moved + i * PAGE, 100 + 2 * HUGE + i, "moved");
+		check_page(d.map + (3 * HUGE + i) * PAGE, 100 + 3 * HUGE + i, "behind the hole");
+	}
+	must(munmap(d.map, 4 * piece));
+	must(close(d.fd));
+	job = unbind_start(&d);
+	job_start(&job);
+	job_succeeds(&job);
+	must_unload();
+}
+
+/* A mapping outlives the driver, and the module. */
+static void mapping_outlives_the_driver(const struct env *e)
+{
+	struct device d;
+
+	make_device(e, "2M", &d);
+	map_device(&d);
+	fill_page(d.map, 1);
+	check(!unbind(d.name), "unbind failed");
+	check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
+	must_unload();
+	check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
+	unmap_device(&d);
+	/* Not before, see D40. */
+	run("echo %s >/sys/bus/dax/drivers/device_dax/bind", d.name, "");
+	map_device(&d);
+	check_page(d.map, 1, "with the next driver, without the module");
+	unmap_device(&d);
+	check(!unbind(d.name), "unbind failed");
+}
+
+/* Who maps a page that fails is told so, and nobody waits for it afterwards. */
+static void memory_fails(const struct env *e, const char *align)
+{
+	struct device d;
+	struct job job;
+	pid_t child;
+	int status;
+
+	make_device(e, align, &d);
+	for (int round = 0; round < 2; round++) {
+		child = must(fork());
+		if (!child) {
+			map_device(&d);
+			for (size_t i = 0; i < PAGES; i += 64)
+				fill_page(d.map + i * PAGE, 100 + i);
+			madvise(d.map + (64 + round) * PAGE, PAGE, MADV_HWPOISON);
+			_exit(1);
+		}
+		must(waitpid(child, &status, 0));
+		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "no SIGBUS: status %#x",
+		      status);
+	}
+	job = unbind_start(&d);
+	job_start(&job);
+	job_succeeds(&job);
+	must_unload();
+}
+
+static void memory_of_4k_fails(const struct env *e)
+{
+	memory_fails(e, "4096");
+}
+
+static void memory_of_2m_fails(const struct env *e)
+{
+	memory_fails(e, "2M");
+}
+
+static const struct test tests[] = {
+	{ "R19 a DAX device of 4 KiB pages comes and goes", comes_and_goes_4k, BOUND_ONLY },
+	{ "R19 a DAX device of 2 MiB pages comes and goes", comes_and_goes_2m, BOUND_ONLY },
+	{ "R14 the unbind of a DAX device waits for a pin, 4 KiB", pin_of_mapped_4k, BOUND_ONLY },
+	{ "R14 the unbind of a DAX device waits for a pin, 2 MiB", pin_of_mapped_2m, BOUND_ONLY },
+	{ "R14 the unbind of a DAX device waits for a pin of what nobody maps, 4 KiB", pin_alone_4k,
+	  BOUND_ONLY },
+	{ "R14 the unbind of a DAX device waits for a pin of what nobody maps, 2 MiB", pin_alone_2m,
+	  BOUND_ONLY },
+	{ "R7 a pinned page of a DAX device is mapped again", mapped_again, BOUND_ONLY },
+	{ "R2 a DAX device is mapped in pieces", mapped_in_pieces, BOUND_ONLY },
+	{ "R16 a mapping of a DAX device outlives driver and module", mapping_outlives_the_driver,
+	  BOUND_ONLY },
+	{ "R13 memory of a DAX device fails, 4 KiB", memory_of_4k_fails, BOUND_ONLY },
+	{ "R13 memory of a DAX device fails, 2 MiB", memory_of_2m_fails, BOUND_ONLY },
+	{ }
+};
+
+GROUP_UNMOUNTED(devdax, tests);
