@@ -344,7 +344,7 @@ impl LockedFolio<'_> {
     }
 
     /// Has the folio, which `entry` had all of before it was zapped, let nobody have new parts, or
-    /// let them. Returns whether there are any.
+    /// let them. Returns whether it is one that others may have parts of.
     pub(crate) fn set_closed(&self, entry: EntryId, closed: bool) -> bool {
         if !self.is_large() {
             return false;
@@ -353,7 +353,7 @@ impl LockedFolio<'_> {
         match sharers.find(entry) {
             Some((n, share)) if share.is_zapped() => {
                 sharers.set(n, if closed { Share::Closed } else { Share::Zapped });
-                sharers.len() > 1
+                true
             }
             _ => false,
         }
@@ -448,7 +448,9 @@ impl LockedFolio<'_> {
             // Entries of a file do not overlap.
             _ => {
                 warn_on_once!(true);
-                self.set_shared(share, &sharers);
+                if owner.is_some() {
+                    sharers.clear();
+                }
                 return Err(Refused::Apart);
             }
         }

@@ -31,8 +31,8 @@ use crate::pgmap::{
 pub(crate) enum NoClaim {
     /// The folio belongs to somebody else.
     NotShared,
-    /// There has to be a folio of the order of the entry: this one has too many sharers, or the entry
-    /// is for a part of it, and the only one for all of it was zapped.
+    /// There has to be a folio of the order of the entry, or a place among the sharers of this one: it
+    /// has too many, or is having its parts given back.
     Apart,
     /// It may be shared as soon as memory failure is done with it, see [`FolioRef::wait_unheld`].
     Held(FolioRef),

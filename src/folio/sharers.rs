@@ -20,7 +20,8 @@ use crate::pgmap::{
     Page, //
 };
 
-/// How many files at most share a large folio. More of them get no large one.
+/// How many files at most share a large folio. For one more, another one makes room
+/// (`src/fsdax/make_way.rs`).
 pub(super) const MAX: usize = 124;
 
 kernel::static_assert!(FOLIO_PAGES + MAX <= Order::Pmd.pages());
@@ -117,7 +118,7 @@ impl<'f> Sharers<'f> {
         let page = self.page(n);
         Sharer {
             // SAFETY: Only the words of an `EntryId` are written there.
-            start: unsafe { EntryId::from_words(page.tail_word(), page.index()) },
+            start: unsafe { EntryId::from_words(page.owner_unordered(), page.index()) },
             share: match page.private() {
                 WHOLE => Share::Whole,
                 ZAPPED => Share::Zapped,

@@ -476,7 +476,10 @@ fn busy_entry(mapping: Mapping<'_>, range: Range) -> Option<Entry> {
 
     loop {
         let (index, entry) = first_busy(mapping, range)?;
-        let pgmap = PgmapRef::dying_or_live(entry.pfn())?;
+        let Some(pgmap) = PgmapRef::dying_or_live(entry.pfn()) else {
+            // Gone since, and hence idle: found so next time.
+            continue;
+        };
         if entry.order() == Order::Pte || asked == Some(index) {
             return Some(entry);
         }

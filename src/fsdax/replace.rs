@@ -40,8 +40,8 @@ use crate::{
 /// that it waits to replace is still shared.
 const ASK_AGAIN_MS: u32 = 1000;
 
-/// Notes that a store waits to replace the block of an entry that
-/// [`super::give_up`] left busy.
+/// Notes that a store waits to replace the block of an entry that [`super::give_up::give_up`] left
+/// busy.
 pub(crate) fn set_replaced(locked: &LockedEntry<'_>) {
     if let Some(pgmap) = PgmapRef::dying_or_live(locked.entry().pfn()) {
         note_replaced(&pgmap, locked.id());

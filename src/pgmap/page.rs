@@ -148,13 +148,9 @@ impl<'p> Page<'p> {
         self.atomic(page_field::zone_device_data).load(Acquire) as usize
     }
 
-    /// The same word, in no order with other looks.
+    /// The same word, in no order with other looks; or that of a tail page, which has no owner of its
+    /// own, see [`OwnPage::set_tail_word`].
     pub(crate) fn owner_unordered(self) -> usize {
-        self.read(page_field::zone_device_data) as usize
-    }
-
-    /// The same word of a tail page, which has no owner of its own.
-    pub(crate) fn tail_word(self) -> usize {
         self.read(page_field::zone_device_data) as usize
     }
 

@@ -14,22 +14,31 @@ for namespace in namespace0.0 namespace1.0; do
 	number=$((number + 1))
 done
 
-run() { # NUMBER WHAT
-	echo "# Subtest: $2"
+run() { # NUMBER WHAT OPTION...
+	number=$1 what=$2
+	shift 2
+	echo "# Subtest: $what"
 	# shellcheck disable=SC2086 # words
 	modprobe test_hmm $spm || return 1
-	{
-		"$FSDAX_BIN/hmm-tests" -V hmm_device_coherent -V hmm2_device_coherent
-		# The kernel cannot migrate large folios of coherent memory: these two fail without the series, too.
-		"$FSDAX_BIN/hmm-tests" -T migrate_anon_huge_err -T benchmark_thp_migration \
-			-v hmm_device_coherent -v hmm2_device_coherent
-	} | sed '/^TAP version/d; s/^/    /'
+	"$FSDAX_BIN/hmm-tests" "$@" | sed '/^TAP version/d; s/^/    /'
 	rmmod test_hmm
-	echo "ok $1 $2"
+	echo "ok $number $what"
+}
+
+private() { # NUMBER WHAT
+	run "$1" "private memory, $2" -V hmm_device_coherent -V hmm2_device_coherent
+}
+
+# The kernel cannot migrate large folios of coherent memory: two fail without the series, too.
+coherent() { # NUMBER WHAT
+	run "$1" "coherent memory, $2" -T migrate_anon_huge_err -T benchmark_thp_migration \
+		-v hmm_device_coherent -v hmm2_device_coherent
 }
 
 echo "TAP version 14"
-echo 1..2
-run 1 "without the module"
+echo 1..4
+private 1 "without the module"
+coherent 2 "without the module"
 insmod "${FSDAX_KO:?no module}"
-run 2 "with the module"
+private 3 "with the module"
+coherent 4 "with the module"
