@@ -10,7 +10,7 @@ export SERIES KERNEL_SOURCE
 .PHONY: help
 help:
 	@echo 'make demo             boot once, run the defects of stock Linux on stock and on rust_fsdax'
-	@echo 'make test             run every test (host, KUnit, guests with a debug kernel)'
+	@echo 'make test             run the tests (host, KUnit, guests with a debug kernel) [ARGS=--long]'
 	@echo 'make bench            compare what both cost, as a table   [ARGS="--fs ext4 --only fault_*"]'
 	@echo 'make soak             the randomized stress for long      [ARGS="--minutes 60"]'
 	@echo 'make powerfail        what a power failure leaves, stock and rust_fsdax [ARGS="--seed 7"]'
@@ -20,6 +20,7 @@ help:
 	@echo 'make check            formatting, clippy, checkpatch, sparse, types, spelling'
 	@echo 'make matrix           every kernel series: apply, check, build, boot, KUnit, demo'
 	@echo 'make htmldocs         render Documentation/ as HTML, with the kernel-doc of the API'
+	@echo 'make rustdoc          render what src/ says of its items, as HTML'
 	@echo 'make series           unpack the patches onto a git tree, or write them back [ARGS="unpack DIR"]'
 	@echo 'make shell            open a shell in a guest             [KERNEL=plain|debug]'
 	@echo 'make kernel           build the kernels with the series   (the targets above do it too)'
@@ -39,8 +40,8 @@ python:
 	@command -v python3 >/dev/null || \
 		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
-.PHONY: demo test bench check soak model powerfail coverage matrix htmldocs series
-demo test bench check soak model powerfail coverage matrix htmldocs series: python
+.PHONY: demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series
+demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

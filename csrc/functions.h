@@ -11,7 +11,10 @@
 #include <linux/xarray.h>
 
 struct address_space;
+struct dax_provider_ops;
 struct inode;
+struct iomap_iter;
+struct iomap_ops;
 struct super_block;
 
 /* alarm.c */
@@ -59,6 +62,7 @@ void rust_fsdax_folio_unlock(unsigned long pfn, unsigned long flags);
 /* inodes.c */
 struct inode *rust_fsdax_next_inode(struct super_block *sb, struct inode *at,
 				    unsigned int most, bool *is_file);
+bool rust_fsdax_can_clone(const struct inode *inode);
 
 /* iput.c */
 int rust_fsdax_iput_init(void);
@@ -74,6 +78,33 @@ void rust_fsdax_pgmap_dying(struct dev_pagemap *pgmap);
 struct folio *rust_fsdax_folio_request(struct dev_pagemap *pgmap,
 				       unsigned long offset, unsigned int order);
 #endif
+
+/* series.c */
+bool rust_fsdax_kernel_has_series(void);
+int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops);
+void rust_fsdax_unregister_folio_ops(const struct fsdax_folio_ops *ops);
+int rust_fsdax_register_provider(const struct dax_provider_ops *ops);
+void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops);
+struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn);
+struct dev_pagemap *rust_fsdax_next_dev_pagemap(unsigned long *pfn);
+void rust_fsdax_entry_mkclean(struct address_space *mapping, pgoff_t index,
+			      unsigned long pfn, unsigned long count);
+void rust_fsdax_prep_compound_page(struct page *page, unsigned int order);
+vm_fault_t rust_fsdax_finish_fault(struct vm_fault *vmf);
+int rust_fsdax_iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops);
+int rust_fsdax_iomap_iter_advance(struct iomap_iter *iter, u64 count);
+struct folio *rust_fsdax_huge_zero_folio(struct vm_fault *vmf);
+void rust_fsdax_trace_load_hole(struct inode *inode, struct vm_fault *vmf,
+				vm_fault_t ret);
+void rust_fsdax_trace_pmd_load_hole(struct inode *inode, struct vm_fault *vmf,
+				    struct folio *zero_folio,
+				    unsigned long value);
+void rust_fsdax_trace_insert_pfn_mkwrite(struct inode *inode,
+					 struct vm_fault *vmf, bool has_entry,
+					 vm_fault_t ret);
+void rust_fsdax_trace_writeback_one(struct inode *inode, pgoff_t index,
+				    pgoff_t count);
+void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 
 /* sleep.c */
 void rust_fsdax_wait_init(struct wait_bit_queue_entry *entry,

@@ -44,3 +44,9 @@ struct inode *rust_fsdax_next_inode(struct super_block *sb, struct inode *at,
 #endif
 	return found;
 }
+
+/* Whether files are cloned by the filesystem, which knows all that share a block. */
+bool rust_fsdax_can_clone(const struct inode *inode)
+{
+	return inode->i_fop && inode->i_fop->remap_file_range;
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * C inlines, macros and symbols of the kernel series that Rust needs: one
- * call each, no logic. What has some is in csrc/.
+ * C inlines and macros of the kernel that Rust needs: one each, no logic. What
+ * has some is in csrc/, and symbols of the series are in csrc/series.c.
  */
 #ifndef RUST_FSDAX_HELPERS_H
 #define RUST_FSDAX_HELPERS_H
@@ -21,7 +21,6 @@ void rust_fsdax_xa_unlock_irq(struct xarray *xa);
 void *rust_fsdax_xas_next_entry(struct xa_state *xas, unsigned long max);
 void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 				 xa_mark_t mark);
-void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
 
 /* folios */
 static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
@@ -36,6 +35,7 @@ bool rust_fsdax_folio_ref_freeze(struct folio *folio, int count);
 int rust_fsdax_folio_mapcount(struct folio *folio);
 
 /* pgmaps */
+static const unsigned int RUST_FSDAX_PGMAP_SHAPED = PGMAP_SHAPED;
 bool rust_fsdax_pgmap_is_owned(struct dev_pagemap *pgmap);
 bool rust_fsdax_pgmap_tryget_live(struct dev_pagemap *pgmap);
 void rust_fsdax_pgmap_put(struct dev_pagemap *pgmap);
@@ -45,7 +45,6 @@ struct dev_pagemap *rust_fsdax_pfn_pgmap(unsigned long pfn);
 /* files */
 void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
 bool rust_fsdax_mapping_empty(struct address_space *mapping);
-bool rust_fsdax_can_clone(const struct inode *inode);
 void rust_fsdax_unlock_umount(struct super_block *sb);
 void rust_fsdax_cond_resched(void);
 
@@ -58,33 +57,6 @@ void rust_fsdax_clear_cow_page(struct vm_fault *vmf);
 void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf);
 vm_fault_t rust_fsdax_vmf_error(int error);
 u64 rust_fsdax_iomap_length(struct iomap_iter *iter);
-
-/* symbols that only a kernel with the series has */
-bool rust_fsdax_kernel_has_series(void);
-int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops);
-void rust_fsdax_unregister_folio_ops(const struct fsdax_folio_ops *ops);
-int rust_fsdax_register_provider(const struct dax_provider_ops *ops);
-void rust_fsdax_unregister_provider(const struct dax_provider_ops *ops);
-struct dev_pagemap *rust_fsdax_tryget_dev_pagemap(unsigned long pfn);
-struct dev_pagemap *rust_fsdax_next_dev_pagemap(unsigned long *pfn);
-static const unsigned int RUST_FSDAX_PGMAP_SHAPED = PGMAP_SHAPED;
-void rust_fsdax_entry_mkclean(struct address_space *mapping, pgoff_t index,
-			      unsigned long pfn, unsigned long count);
-void rust_fsdax_prep_compound_page(struct page *page, unsigned int order);
-vm_fault_t rust_fsdax_finish_fault(struct vm_fault *vmf);
-int rust_fsdax_iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops);
-int rust_fsdax_iomap_iter_advance(struct iomap_iter *iter, u64 count);
-struct folio *rust_fsdax_huge_zero_folio(struct vm_fault *vmf);
-void rust_fsdax_trace_load_hole(struct inode *inode, struct vm_fault *vmf,
-				vm_fault_t ret);
-void rust_fsdax_trace_pmd_load_hole(struct inode *inode, struct vm_fault *vmf,
-				    struct folio *zero_folio,
-				    unsigned long value);
-void rust_fsdax_trace_insert_pfn_mkwrite(struct inode *inode,
-					 struct vm_fault *vmf, bool has_entry,
-					 vm_fault_t ret);
-void rust_fsdax_trace_writeback_one(struct inode *inode, pgoff_t index,
-				    pgoff_t count);
 
 /* what debugfs shows */
 unsigned long rust_fsdax_jiffies(void);

@@ -29,7 +29,10 @@ pub(crate) use claim::{
     LentFolio,
     NoClaim, //
 };
-pub(crate) use entry_id::EntryId;
+pub(crate) use entry_id::{
+    EntryId,
+    LockedId, //
+};
 pub(crate) use free::free;
 pub(crate) use request::{
     request,

@@ -86,7 +86,7 @@ struct RustFsdax {
 }
 
 impl kernel::Module for RustFsdax {
-    fn init(module: &'static ThisModule) -> Result<Self> {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
         if !provider::kernel_has_series() {
             pr_err!("this kernel lacks the rust_fsdax patch series; build one with that of patches/linux-X.Y applied\n");
             // As the module loader does for an unknown symbol.
@@ -102,7 +102,7 @@ impl kernel::Module for RustFsdax {
         // of the fields.
         let locks = unsafe { folio::Locks::init() }?;
         let owner = provider::Owner::register()?;
-        let provider = provider::Provider::register(module)?;
+        let provider = provider::Provider::register()?;
         Ok(Self {
             _debugfs: provider::Files::create(),
             _provider: provider,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .progress import LOGS, Fail, run_logged
+from .progress import LOGS, DiskFull, Fail, run_logged
 
 MIRROR = "http://deb.debian.org/debian"
 _UNREACHABLE = ("Could not resolve", "Temporary failure resolving", "Could not connect",
@@ -30,8 +30,6 @@ def explain(log: str) -> str | None:
     """What a log of apt means in one sentence, for the failures that users can mend."""
     if any(sign in log for sign in _UNREACHABLE):
         return f"{MIRROR} cannot be reached: check the network, or set http_proxy, and run this again."
-    if "No space left on device" in log:
-        return "The disk is full: make room and run this again."
     return None
 
 
@@ -54,19 +52,29 @@ class Archive:
     def offers(self, package: str) -> Iterator[Offer]:
         """The newest version of PACKAGE in each suite that has one.
 
-        A later suite is only asked when the caller wants more. Raises Unreachable if a suite cannot be
-        asked.
+        A later suite is only asked when the caller wants more. Raises Unreachable at the end if one of
+        them could not be asked.
         """
+        failed: Unreachable | None = None
         for suite in self._lines:
-            self._update(suite)
+            try:
+                self._update(suite)
+            except Unreachable as fail:
+                failed = fail
+                continue
             found = subprocess.run(self._command("apt-cache", suite, "show", "--no-all-versions", package),
                                    capture_output=True, text=True, check=False)
             for line in found.stdout.splitlines():
                 if line.startswith("Version: "):
                     yield Offer(suite, line.removeprefix("Version: "))
+        if failed:
+            raise failed
 
     def download(self, package: str, offer: Offer) -> Path:
-        """Fetch what was offered; apt checks that it is what the archive signed."""
+        """Fetch what was offered; apt checks that it is what the archive signed.
+
+        Raises Unreachable if it does not come.
+        """
         place = self._directory / "packages"
         place.mkdir(parents=True, exist_ok=True)
         for old in place.glob(f"{package}_*"):
@@ -75,6 +83,8 @@ class Archive:
             run_logged(self._command("apt-get", offer.suite, "download", f"{package}={offer.version}"),
                        LOGS / "archive.log", f"fetch {package} {offer.version} ({offer.suite})",
                        explain=explain, cwd=place)
+        except DiskFull:
+            raise
         except Fail as fail:
             raise Unreachable(str(fail)) from None
         return next(place.glob(f"{package}_*"))
@@ -90,6 +100,8 @@ class Archive:
         try:
             run_logged(self._command("apt-get", suite, "update"), LOGS / "archive.log",
                        f"ask the archive what {suite} has", explain=explain)
+        except DiskFull:
+            raise
         except Fail as fail:
             raise Unreachable(str(fail)) from None
         self._updated.add(suite)

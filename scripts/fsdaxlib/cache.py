@@ -80,6 +80,17 @@ def prune(days: int) -> list[str]:
     return removed
 
 
+def copy_tree(tree: Path, to: Path, link: bool = False) -> None:
+    """Copy a tree, or LINK its files. Raises Fail, with one sentence, for what cannot be copied."""
+    try:
+        shutil.copytree(tree, to, symlinks=True, copy_function=os.link if link else shutil.copy2)
+    except OSError as error:
+        # shutil.Error holds all that went wrong, as texts.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise Fail(f"{tree} cannot be copied to {to}: {reason}: make room there, or mend that, and run this "
+                   "again.") from None
+
+
 def need_space(mib: int, what: str) -> None:
     """Refuse to start what would fill the disk."""
     free = shutil.disk_usage(directory()).free >> 20

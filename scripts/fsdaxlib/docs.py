@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from . import kernel, sandbox, toolchain, tools, version
+from . import kernel, module, sandbox, toolchain, tools, version
 from .progress import BUILD, CHECKOUT, LOGS, run_logged, shown
 from .sandbox import Bind
 
@@ -43,6 +43,11 @@ def gather() -> Path:
         else:
             shutil.copyfile(source, target)
     return made
+
+
+def rust() -> Path:
+    """Render what src/ says of its items, by rustdoc; return the page to begin with. Any warning is an error."""
+    return module.document(kernel.ensure("plain"), BUILD / "rustdoc")
 
 
 def html() -> Path:

@@ -16,6 +16,7 @@ _OURS = re.compile(r"\b(?:\w*fsdax_provider\w*|\w*dax_provider\w*|dax_sb_provide
 _SUBJECT = re.compile(r"^Subject: \[PATCH (\d+)/(\d+)\] (.+(?:\n .+)*)$", re.MULTILINE)
 _NEEDS = re.compile(r"^Needs patch (\d+)\b", re.MULTILINE)
 _FIXES = re.compile(r'^Fixes: [0-9a-f]{12,} \(".+"\)$', re.MULTILINE)
+_FIXES_LINE = re.compile(r"^Fixes: .*$", re.MULTILINE)
 _INDEX = re.compile(r"^index .*\n", re.MULTILINE)
 
 
@@ -78,6 +79,18 @@ def strays(series: str) -> list[str]:
     ours = {subject(text): _change(text) for text in map(Path.read_text, kernel.patches(series))}
     return [path.name for path in patches(series)
             if ours.get(subject(text := path.read_text()), _change(text)) != _change(text)]
+
+
+def untagged(series: str) -> list[str]:
+    """The patches of the module's series that do not name the commits which the fix of that title names."""
+    tags = {subject(text): _tags(text) for text in map(Path.read_text, patches(supported()[0]))}
+    return [path.name for path in kernel.patches(series)
+            if tags.get(subject(text := path.read_text()), _tags(text)) != _tags(text)]
+
+
+def _tags(text: str) -> list[str]:
+    message = text.partition("\n---\n")[0]
+    return [line for line in _FIXES_LINE.findall(message) if _FIXES.match(line)]
 
 
 def _change(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import cache, sandbox, source, toolchain
-from .progress import CHECKOUT, LOGS, Fail, run_logged, shown, step
+from .progress import CHECKOUT, LOGS, DiskFull, Fail, run_logged, shown, step
 from .sandbox import Bind
 
 KINDS = ("plain", "debug", "kcsan", "stock", "gcc")
@@ -118,14 +118,16 @@ def _make_patched(origin: source.Source, partial: Path) -> None:
     root = toolchain.ensure()
     tree = partial / "linux"
     shutil.rmtree(tree, ignore_errors=True)
-    # Hard links are safe: git replaces the files that it patches.
-    shutil.copytree(origin.tree, tree, symlinks=True, copy_function=os.link)
-    step(f"apply {shown(source.PATCHES)}/linux-{origin.series} to Linux {origin.release}")
     try:
+        # Hard links are safe: git replaces the files that it patches.
+        cache.copy_tree(origin.tree, tree, link=True)
+        step(f"apply {shown(source.PATCHES)}/linux-{origin.series} to Linux {origin.release}")
         for patch in patches(origin.series):
             _apply(root, tree, patch, origin.release)
-    except Fail:
+    except Fail as fail:
         shutil.rmtree(partial)
+        if not isinstance(fail, DiskFull):
+            source.forget(origin)
         raise
 
 

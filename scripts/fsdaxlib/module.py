@@ -2,19 +2,21 @@
 """Builds rust_fsdax.ko out of tree."""
 
 import functools
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import cache
+from . import cache, sandbox
+from .kernel import KERNEL_INSIDE, Built
 from .kernel import SOURCE_INSIDE as SOURCE_OF_KERNEL_INSIDE
-from .kernel import Built
 from .progress import BUILD, CHECKOUT, LOGS, run_logged
 from .sandbox import Bind
 
 SOURCE_INSIDE = Path("/src/rust_fsdax")
 _OUT_INSIDE = Path("/out")
+_HTML_INSIDE = Path("/html")
 _DAX_PMEM = "dax_pmem.ko"
 
 
@@ -24,6 +26,8 @@ def build(kernel: Built, *, kunit: bool) -> Path:
 
     The source is looked at once in a process.
     """
+    if kernel.kind == "gcc":
+        return _build_own(kernel)
     out = _out(kernel)
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
         run(kernel, out, ["modules"], kunit=kunit, what=f"build the module for the {kernel.kind} kernel",
@@ -43,6 +47,47 @@ def _build_dax_pmem(kernel: Built, out: Path) -> None:
         binds=[Bind(own, _OUT_INSIDE, writable=True)], env={}),
         LOGS / f"module-{kernel.name}-dax_pmem.log", f"build {_DAX_PMEM} for the {kernel.kind} kernel")
     (own / _DAX_PMEM).rename(out / _DAX_PMEM)
+
+
+def _build_own(kernel: Built) -> Path:
+    """Build the module as users do for a kernel of their own, with make modules KDIR=DIR."""
+    out = BUILD / "modules-own"
+    with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
+        _prepare(out, kernel)
+        run_logged(sandbox.command(
+            kernel.root, ["make", "-C", str(SOURCE_INSIDE), "modules", f"KDIR={KERNEL_INSIDE}/build"],
+            binds=[Bind(kernel.tree, SOURCE_OF_KERNEL_INSIDE), Bind(kernel.entry, KERNEL_INSIDE),
+                   Bind(CHECKOUT, SOURCE_INSIDE),
+                   Bind(out, SOURCE_INSIDE / out.relative_to(CHECKOUT), writable=True)]),
+            LOGS / "module-own.log", f"build the module by make modules KDIR= for the {kernel.kind} kernel")
+    return out / "rust_fsdax.ko"
+
+
+def document(kernel: Built, html: Path) -> Path:
+    """Render the documents of the module's items, private ones too, into HTML; any warning is an error.
+
+    Returns the first page. rustdoc is given what rustc was.
+    """
+    out = build(kernel, kunit=False).parent
+    shutil.rmtree(html, ignore_errors=True)
+    html.mkdir(parents=True)
+    saved = (out / "src/.rust_fsdax_main.o.cmd").read_text()
+    run_logged(sandbox.command(
+        kernel.root, ["sh", "-c", rustdoc_line(saved, _HTML_INSIDE)], cwd=_OUT_INSIDE,
+        env={"RUSTC_BOOTSTRAP": "1", "RUST_FSDAX_OBJ": str(_OUT_INSIDE)},
+        binds=[Bind(kernel.tree, SOURCE_OF_KERNEL_INSIDE), Bind(kernel.entry, KERNEL_INSIDE),
+               Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE),
+               Bind(html, _HTML_INSIDE, writable=True)]), LOGS / "rustdoc.log", "render the documents in src/")
+    return html / "rust_fsdax/index.html"
+
+
+def rustdoc_line(saved: str, html: Path) -> str:
+    """The command of rustdoc that is like the one of rustc which Kbuild SAVED with an object."""
+    line = saved.partition(" := ")[2].partition("\n")[0]
+    for rustc_only in (r"--emit=\S+", r"--out-dir \S+", r"--remap-path-\S+"):
+        line = re.sub(rf" {rustc_only}", "", line)
+    return re.sub(r"\brustc ", f"rustdoc --crate-name=rust_fsdax --document-private-items --out-dir={html} "
+                  "-Dwarnings -Arustdoc::private_intra_doc_links ", line, count=1)
 
 
 def build_kunit(kernel: Built) -> Path:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Progress with elapsed times, logged commands and errors of one sentence."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,12 +19,17 @@ STATUS_INTERRUPTED = 128 + signal.SIGINT
 
 _HEARTBEAT_S = 30
 _TAIL_LINES = 20
+_FULL = os.strerror(errno.ENOSPC)
 # One clock for a program and those that it calls.
 _start = float(os.environ.setdefault("RUST_FSDAX_STARTED", str(time.monotonic())))
 
 
 class Fail(Exception):
     """Ends the program; its text is one sentence that says what to do."""
+
+
+class DiskFull(Fail):
+    """There was no room for what was to be written."""
 
 
 class Misuse(Fail):
@@ -47,9 +53,10 @@ def shown(path: Path) -> str:
 def run_logged(argv: Sequence[str], log: Path, what: str, *, append: bool = False,
                explain: Callable[[str], str | None] = lambda _: None,
                cwd: Path | None = None, quiet: bool = False) -> None:
-    """Run a command with its output in a log; show the log's end if it fails.
+    """Run a command with its output in a log; say in one sentence why it failed.
 
-    explain() may turn the log into the sentence that the user needs. QUIET is for what takes no time.
+    explain() may turn the log into the sentence that the user needs; if it cannot, the log's end is shown.
+    QUIET is for what takes no time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if not quiet:
@@ -65,9 +72,13 @@ def run_logged(argv: Sequence[str], log: Path, what: str, *, append: bool = Fals
                 step(f"{what}: {_count_lines(log)} lines in {shown(log)}")
     if status:
         text = log.read_text(errors="replace")
+        if _FULL in text:
+            raise DiskFull(f"Could not {what}, since the disk is full: make room and run this again.")
+        if reason := explain(text):
+            raise Fail(reason)
         for line in text.splitlines()[-_TAIL_LINES:]:
             print(f"    {line}", file=sys.stderr)
-        raise Fail(explain(text) or f"Could not {what} (status {status}): read {shown(log)}.")
+        raise Fail(f"Could not {what} (status {status}): read {shown(log)}.")
     taken = int(time.monotonic() - begun)
     if not quiet:
         step(f"{what}: done in {taken // 60}:{taken % 60:02d}")
@@ -85,10 +96,17 @@ def main_wrapper(main: Callable[[], int], failure_status: int = 1) -> None:
     except Fail as fail:
         print(f"rust_fsdax: {fail}", file=sys.stderr)
         status = STATUS_MISUSE if isinstance(fail, Misuse) else failure_status
-    except BrokenPipeError:
-        # The reader has seen enough; keep the interpreter from flushing once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            # The reader has seen enough; keep the interpreter from flushing once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 128 + signal.SIGPIPE
+        elif error.errno == errno.ENOSPC:
+            print(f"rust_fsdax: the disk is full at {error.filename or 'what was written last'}: make room and "
+                  "run this again.", file=sys.stderr)
+            status = failure_status
+        else:
+            raise
     except KeyboardInterrupt:
         print("rust_fsdax: interrupted: the next run goes on where this one ended.", file=sys.stderr)
         status = STATUS_INTERRUPTED

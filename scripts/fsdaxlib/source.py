@@ -162,6 +162,12 @@ def cached(series: str) -> Source | None:
         not (source.entry / _OWN).exists(), _numbers(source.release), source.entry.name))
 
 
+def forget(source: Source) -> None:
+    """Drop what the user gave and the series does not fit, or the next run would find it."""
+    if os.environ.get(SOURCE) and chosen() == source:
+        shutil.rmtree(source.entry, ignore_errors=True)
+
+
 def archive() -> Archive:
     """The suites that may have a source, by the keys that the toolchain root came with."""
     root = toolchain.ensure()
@@ -177,13 +183,20 @@ def _fetch(series: str) -> Source | None:
 def from_archive(where: Archive, series: str) -> Source | None:
     """The source of a series from the first suite that has it."""
     package = f"linux-source-{series}"
+    failed: Unreachable | None = None
     for offer in where.offers(package):
         cache.need_space(_MIB, "The kernel source")
-        file = where.download(package, offer)
+        try:
+            file = where.download(package, offer)
+        except Unreachable as fail:
+            failed = fail
+            continue
         try:
             return from_tarball(file, series)
         finally:
             file.unlink(missing_ok=True)
+    if failed:
+        raise failed
     return None
 
 
@@ -217,8 +230,8 @@ def _check(release: str | None, what: str, series: str | None) -> str:
 def _entry(release: str, identity: str, make: Callable[[Path], None], own: bool = False) -> Source:
     """A source in the cache, whole or not at all. OWN is for what nobody has published."""
     def clean(partial: Path) -> None:
-        cache.need_space(_MIB, "The kernel source")
         try:
+            cache.need_space(_MIB, "The kernel source")
             shutil.rmtree(partial / "linux", ignore_errors=True)
             make(partial / "linux")
             if own:
@@ -256,8 +269,9 @@ def _unpack(file: Path, tree: Path) -> None:
         run(["dpkg-deb", "-x", f"/from/{file.name}", "/to"], file.parent, file.name)
         file, out = next(out.glob("usr/src/linux-source-*.tar.*")), tree
     tree.mkdir(parents=True)
-    run(["tar", "-x", "-f", f"/from/{file.name}", "-C", "/to", "--strip-components=1", "--no-same-owner"],
-        file.parent, file.name)
+    # A name that begins with "./" has a component more.
+    run(["tar", "-x", "-f", f"/from/{file.name}", "-C", "/to", r"--transform=s,^\(\./\)\?[^/]*/\?,,rSH",
+         "--no-same-owner"], file.parent, file.name)
     shutil.rmtree(tree.with_name("package"), ignore_errors=True)
 
 
@@ -337,10 +351,7 @@ def from_tree(tree: Path, series: str | None) -> Source:
                    "the source again.")
 
     def copy(to: Path) -> None:
-        try:
-            shutil.copytree(tree, to, symlinks=True)
-        except (shutil.Error, OSError) as error:
-            raise Fail(f"{tree} cannot be copied: {error}.") from None
+        cache.copy_tree(tree, to)
 
     return _entry(release, _listing(tree), copy, own=True)
 

@@ -50,6 +50,10 @@ _KUNIT_COVERAGE = 73
 _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 
 
+# What takes longest begins first, so that nothing is alone at the end.
+_LONGEST = ("kunit", "test_xfs_huge", "test_options", "test_xfs_reflink", "test_xfs", "test_inject", "test_ext4")
+
+
 @dataclass(frozen=True)
 class Suite:
     """A named group of cases that one command runs."""
@@ -74,7 +78,7 @@ def all_suites(long: bool = False) -> list[Suite]:
     """Every suite, quick ones first; LONG runs all that each has."""
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
-    return [Suite("scripts", _scripts), Suite("audit", _audit), *host, Suite("series", _series),
+    return [Suite("scripts", partial(_scripts, long)), Suite("audit", _audit), *host, Suite("series", _series),
             Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
             Suite("coverage", _coverage, beside=True), *module_suites(Setup(), long)]
 
@@ -89,6 +93,11 @@ def module_suites(setup: Setup, long: bool = False) -> list[Suite]:
     scenarios = [Suite(path.stem, partial(_scenario, setup, path, long), beside=True)
                  for path in sorted(programs.SOURCES.glob("test_*")) if wanted(path)]
     return [Suite("kunit-module", partial(_kunit_module, setup), beside=True), *scenarios]
+
+
+def in_turn(together: list[Suite]) -> list[Suite]:
+    """The suites that may run beside others, in the order that takes least time."""
+    return sorted(together, key=lambda suite: _LONGEST.index(suite.name) if suite.name in _LONGEST else len(_LONGEST))
 
 
 def run(suite: Suite) -> list[ktap.Case]:
@@ -108,14 +117,19 @@ def run(suite: Suite) -> list[ktap.Case]:
     return cases
 
 
-def _scripts() -> ktap.Report:
-    """The tests of these scripts."""
-    log = LOGS / "scripts.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run([sys.executable, "-m", "unittest", "discover", "-v", "-s", _TESTS / "scripts"],
-                          capture_output=True, text=True, check=False)
-    log.write_text(done.stdout + done.stderr)
-    return _counted(done, _UNITTEST_RESULT, _UNITTEST_COUNT, log)
+def _scripts(long: bool) -> ktap.Report:
+    """The tests of these scripts; the long ones handle whole kernel sources."""
+    whole = ktap.Report()
+    for name in ("scripts", *(["scripts/long"] if long else [])):
+        log = LOGS / f"{name.replace('/', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([sys.executable, "-m", "unittest", "discover", "-v", "-s", _TESTS / name],
+                              capture_output=True, text=True, check=False)
+        log.write_text(done.stdout + done.stderr)
+        report = _counted(done, _UNITTEST_RESULT, _UNITTEST_COUNT, log)
+        whole.cases += report.cases
+        whole.problems += report.problems
+    return whole
 
 
 def _audit() -> ktap.Report:

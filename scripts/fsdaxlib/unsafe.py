@@ -50,9 +50,10 @@ _TREND_CELL = re.compile(r"(\d+)/\d+")
 # What has no unsafe code and names no bindings: a floor, or a file of plain Rust.
 _SAFE = re.compile(r"src/(?:fsdax(?:/|\.)|mapping/(?:entry|scan)\.|pgmap/order\.)")
 # Texts with no fact in them. The fact may follow, then the text needs not begin like that.
-_NO_FACT = re.compile(r"(?:As above|Any context|By the requirements? of this function)\b")
+_NO_FACT = re.compile(r"(?:As above|Any context|By the requirements? of this function)\b|As \[[^]]*\]\.$")
 # Who calls says nothing about what must be so.
-_NO_PROMISE = re.compile(r"(?:Only )?(?:to be )?(?:called|Called) (?:by|from|through|for|in|once)\b")
+_NO_PROMISE = re.compile(r"None\.$|The caller \w+ `\w+`\.$"
+                         r"|(?:Only )?(?:to be )?(?:called|Called) (?:by|from|through|for|in|once)\b")
 
 # What callers promise is in the documentation; the rest is argued for in comments.
 _DOCUMENTED = ("fn", "trait")

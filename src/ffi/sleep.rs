@@ -6,7 +6,10 @@
 //!
 //! Rules: R4, R12.
 
-use core::mem::MaybeUninit;
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
 
 use kernel::{
     error::to_result,
@@ -91,6 +94,9 @@ impl Address {
     }
 }
 
+/// Makes two lifetimes of a type two types.
+type Invariant<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
+
 /// How a task sleeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -103,12 +109,17 @@ pub(crate) enum Task {
 }
 
 /// A queued waiter, see [`on`].
-pub(crate) struct Sleeper {
+///
+/// # Invariants
+///
+/// Both pointers are valid during `'s`, which is of this one alone: none is put in the place of another.
+pub(crate) struct Sleeper<'s> {
     head: *mut bindings::wait_queue_head,
     entry: *mut bindings::wait_queue_entry,
+    _own: Invariant<'s>,
 }
 
-impl Sleeper {
+impl Sleeper<'_> {
     /// Queues the task, if it is not, and sets its state, with a full barrier.
     ///
     /// What the task waits for must be checked after this and before it sleeps.
@@ -125,7 +136,7 @@ impl Sleeper {
         if task != Task::Uninterruptible && inject::fails(Point::Wait) {
             return Err(EINTR);
         }
-        // SAFETY: Both pointers are valid while `on` runs.
+        // SAFETY: By the type invariant both pointers are valid.
         let ret = unsafe { bindings::prepare_to_wait_event(self.head, self.entry, state as c_int) };
         to_result(ret as c_int)
     }
@@ -134,7 +145,7 @@ impl Sleeper {
 /// Calls `f` with a waiter for `address`, which is dequeued afterwards.
 ///
 /// Process context, may sleep.
-pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Sleeper) -> R) -> R {
+pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Sleeper<'_>) -> R) -> R {
     queue_on(address, 0, f)
 }
 
@@ -143,20 +154,22 @@ pub(crate) fn on<R>(address: Address, f: impl FnOnce(&mut Sleeper) -> R) -> R {
 ///
 /// Whoever is woken must see to it that the next one is, if there may be one: by taking what it
 /// waited for, so that it is given back some day, or else at once.
-pub(crate) fn on_turn<R>(address: Address, f: impl FnOnce(&mut Sleeper) -> R) -> R {
+pub(crate) fn on_turn<R>(address: Address, f: impl FnOnce(&mut Sleeper<'_>) -> R) -> R {
     queue_on(address, bindings::WQ_FLAG_EXCLUSIVE, f)
 }
 
-fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Sleeper) -> R) -> R {
+fn queue_on<R>(address: Address, flags: u32, f: impl FnOnce(&mut Sleeper<'_>) -> R) -> R {
     QUEUED.fetch_add(1, Full);
     let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
     let entry = entry.as_mut_ptr();
 
     // SAFETY: It does not move until `finish_wait` below.
     unsafe { bindings::rust_fsdax_wait_init(entry, address.key(), flags) };
+    // INVARIANT: The queue is static, and the entry is dequeued below.
     let mut sleeper = Sleeper {
         head: address.queue(),
         entry: project!(mut entry, .wq_entry),
+        _own: PhantomData,
     };
     let ret = f(&mut sleeper);
     // SAFETY: Both pointers are valid; this dequeues the entry if it is queued.
@@ -183,23 +196,28 @@ pub(crate) fn for_ms(ms: u32) -> bool {
 }
 
 /// A timer that wakes the task which [`with_alarm`] runs in.
-pub(crate) struct Alarm {
+///
+/// # Invariants
+///
+/// `raw` is initialized during `'a`, which is of this one alone, as that of [`Sleeper`].
+pub(crate) struct Alarm<'a> {
     raw: *mut bindings::rust_fsdax_alarm,
     set: bool,
+    _own: Invariant<'a>,
 }
 
-impl Alarm {
+impl Alarm<'_> {
     /// Sets the alarm to ring in `ms` milliseconds, unless it is set. Any context.
     pub(crate) fn set(&mut self, ms: u32) {
         if !core::mem::replace(&mut self.set, true) {
-            // SAFETY: Valid while `with_alarm` runs.
+            // SAFETY: By the type invariant it is initialized.
             unsafe { bindings::rust_fsdax_alarm_set(self.raw, ms) }
         }
     }
 
     /// Whether it rang. Checked after [`Sleeper::prepare`], or the task may sleep through it.
     pub(crate) fn rang(&self) -> bool {
-        // SAFETY: Valid while `with_alarm` runs.
+        // SAFETY: By the type invariant it is initialized.
         let rang = self.set && unsafe { bindings::rust_fsdax_alarm_rang(self.raw) };
         #[cfg(RUST_FSDAX_KUNIT)]
         if rang {
@@ -210,13 +228,18 @@ impl Alarm {
 }
 
 /// Calls `f` with an alarm, which does not ring any more afterwards. Process context, may sleep.
-pub(crate) fn with_alarm<R>(f: impl FnOnce(&mut Alarm) -> R) -> R {
+pub(crate) fn with_alarm<R>(f: impl FnOnce(&mut Alarm<'_>) -> R) -> R {
     let mut raw = MaybeUninit::<bindings::rust_fsdax_alarm>::uninit();
     let raw = raw.as_mut_ptr();
 
     // SAFETY: It does not move, and is deleted below.
     unsafe { bindings::rust_fsdax_alarm_init(raw) };
-    let ret = f(&mut Alarm { raw, set: false });
+    // INVARIANT: Just initialized, and deleted below.
+    let ret = f(&mut Alarm {
+        raw,
+        set: false,
+        _own: PhantomData,
+    });
     // SAFETY: Initialized above.
     unsafe { bindings::rust_fsdax_alarm_delete(raw) };
     ret

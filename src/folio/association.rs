@@ -201,6 +201,10 @@ pub(super) unsafe fn forget_sharers(folio: Folio<'_>) {
 /// An active folio that is locked: its association does not change.
 ///
 /// Irqs are off, and nothing may be done that needs another lock.
+///
+/// # Invariants
+///
+/// `_lock` is that of `folio`.
 pub(crate) struct LockedFolio<'f> {
     folio: &'f FolioRef,
     _lock: FolioLock,
@@ -213,7 +217,7 @@ impl LockedFolio<'_> {
 
     fn own(&self) -> OwnPage<'_> {
         // SAFETY: By the invariant of `FolioRef` the folio is active, and what is written here are
-        // the fields that its lock protects, which `self` holds.
+        // the fields that its lock protects, which `self` holds by its invariant.
         unsafe { self.page().own() }
     }
 
@@ -551,6 +555,7 @@ pub(super) enum Refused {
 impl FolioRef {
     /// Locks the folio, until the guard is dropped. Any context but NMI.
     pub(crate) fn lock(&self) -> LockedFolio<'_> {
+        // INVARIANT: Just taken.
         LockedFolio {
             folio: self,
             _lock: FolioLock::new(self.pfn()),
@@ -564,7 +569,8 @@ impl FolioRef {
     pub(crate) fn hold(self, entry: EntryId) -> Result<HeldFolio, Self> {
         let lock = self.lock();
 
-        if !lock.is_owned_by(entry) {
+        // Whoever has the lock of the entry holds its folio once.
+        if !lock.is_owned_by(entry) || warn_on_once!(lock.has(HELD)) {
             drop(lock);
             return Err(self);
         }

@@ -15,7 +15,10 @@ use super::{
         Place,
         Refused, //
     },
-    entry_id::EntryId,
+    entry_id::{
+        EntryId,
+        LockedId, //
+    },
     state::{
         Folio,
         FolioRef,
@@ -50,11 +53,12 @@ impl FolioRef {
     /// - [`NoClaim::Held`] if it has to be tried again later.
     pub(crate) fn claim(
         self,
-        entry: EntryId,
+        entry: &LockedId<'_>,
         pfn: usize,
         order: Order,
         may_share: bool,
     ) -> Result<Claim, NoClaim> {
+        let entry = entry.id();
         let whole = self.order() == order.get();
         let inside = if whole {
             pfn == self.pfn()
@@ -147,8 +151,12 @@ impl Claim {
         }
     }
 
-    /// Puts the claim into the entry that it is of, which the caller is about to make a tracked one.
-    pub(crate) fn into_entry(self) {
+    /// Leaves the claim in the entry that it is of.
+    ///
+    /// # Safety
+    ///
+    /// That is a tracked one which names the pfn, and has no other claim in it.
+    pub(crate) unsafe fn into_entry(self) {
         core::mem::forget(self);
     }
 
@@ -203,6 +211,10 @@ impl Drop for Claim {
 }
 
 /// The folio of a tracked entry, borrowed with something that keeps the entry tracked.
+///
+/// # Invariants
+///
+/// The reference is that of the entry, which has it during `'a`.
 pub(crate) struct LentFolio<'a>(ManuallyDrop<FolioRef>, PhantomData<&'a ()>);
 
 impl LentFolio<'_> {
@@ -214,6 +226,7 @@ impl LentFolio<'_> {
     pub(crate) unsafe fn of_entry(pfn: usize) -> Self {
         // SAFETY: The reference of the entry, which is never dropped here.
         let folio = unsafe { FolioRef::from_pfn(pfn) };
+        // INVARIANT: What the caller promises.
         Self(ManuallyDrop::new(folio), PhantomData)
     }
 }

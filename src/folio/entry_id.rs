@@ -4,6 +4,8 @@
 //!
 //! Rules: R5, R11.
 
+use core::marker::PhantomData;
+
 use crate::ffi::bindings;
 
 /// Which entry it is: that at a page offset of a file.
@@ -67,5 +69,29 @@ impl EntryId {
     /// The page offset.
     pub(crate) fn index(self) -> usize {
         self.index
+    }
+}
+
+/// The name of an entry that is locked during `'l`: nobody else gives it a folio or takes its own.
+///
+/// # Invariants
+///
+/// What [`Self::new`] was promised.
+pub(crate) struct LockedId<'l>(EntryId, PhantomData<&'l ()>);
+
+impl LockedId<'_> {
+    /// Says that an entry is locked.
+    ///
+    /// # Safety
+    ///
+    /// The lock of the entry is held during `'l`, on behalf of the caller.
+    pub(crate) unsafe fn new(entry: EntryId) -> Self {
+        // INVARIANT: What the caller promises.
+        Self(entry, PhantomData)
+    }
+
+    /// The name.
+    pub(crate) fn id(&self) -> EntryId {
+        self.0
     }
 }

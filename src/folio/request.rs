@@ -2,7 +2,7 @@
 
 //! 0 -> 1: the request of a folio through its pgmap.
 //!
-//! [`request`] hands the caller's reference to the pgmap over to the folio, and [`super::free`] puts
+//! [`request`] hands the caller's reference to the pgmap over to the folio, and [`super::free()`] puts
 //! it; nothing else does either.
 //!
 //! Rules: R1, R2, R15, R19.
@@ -19,7 +19,7 @@ use kernel::{
 use super::{
     association::FolioLock,
     claim::Claim,
-    entry_id::EntryId,
+    entry_id::LockedId,
     state::{
         owner_mark,
         Folio,
@@ -62,7 +62,8 @@ impl From<Busy> for Error {
 /// Any context in which an irq-safe spinlock can be taken. Takes the place of
 /// `zone_device_page_init()`, which neither checks nor fails.
 #[inline(always)]
-pub(crate) fn request(pgmap: PgmapRef, entry: EntryId) -> Result<Claim, Busy> {
+pub(crate) fn request(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Claim, Busy> {
+    let entry = entry.id();
     let (mapping, index) = (entry.mapping() as usize, entry.index());
     let pfn = pgmap.pfn();
     let folio = activate(pgmap, mapping, index)?;

@@ -42,8 +42,8 @@ pub(super) const FOLIO_PAGES: usize = 4;
 ///
 /// | owner mark | count | state    | who may touch the other fields of `struct folio`           |
 /// |------------|-------|----------|-----------------------------------------------------------|
-/// | shape      | 0     | free     | [`super::request`], [`super::dissolve`]: folio lock        |
-/// | not ours   | 0     | free     | [`super::request`], under the folio lock                   |
+/// | shape      | 0     | free     | [`super::request()`], [`super::dissolve`]: folio lock      |
+/// | not ours   | 0     | free     | [`super::request()`], under the folio lock                 |
 /// | not ours   | n > 0 | foreign  | fs/dax.c or a driver                                       |
 /// | ours       | n > 0 | active   | whoever holds a reference; mapping, index: folio lock too  |
 /// | ours       | 0     | draining | the free path only                                         |

@@ -25,7 +25,7 @@ use crate::{
         self,
         VmFault, //
     },
-    folio::is_busy,
+    folio::Left,
     mapping::{
         Fault,
         GrabError,
@@ -76,7 +76,7 @@ pub(crate) fn device_unmapped(mapping: Mapping<'_>, range: Range) {
     let mut walk = Walk::new(mapping, range);
 
     // A fault maps with its entry locked, for which this waits; a fork copies what is mapped.
-    while let Some(at) = walk.next() {
+    while let Some(mut at) = walk.next() {
         match at.entry().kind() {
             Kind::Tracked => {
                 if at.folio().is_some_and(|folio| folio.mapcount() == 0) {
@@ -84,7 +84,7 @@ pub(crate) fn device_unmapped(mapping: Mapping<'_>, range: Range) {
                 }
             }
             // Somebody had it pinned when nobody mapped it any more.
-            Kind::Zapped if !is_busy(at.entry().pfn(), at.id()) => at.remove(),
+            Kind::Zapped if at.look_again() == Left::Idle => at.remove(),
             Kind::Zapped | Kind::Zero | Kind::Empty => {}
         }
     }

@@ -52,6 +52,7 @@ use crate::{
         Iomaps,
         Kind,
         LockedEntry,
+        Mapping,
         Mark, //
     },
     pgmap::{
@@ -188,7 +189,7 @@ pub(crate) fn iomap_fault(
         _ => {}
     }
     if vmf.is_write() && is_replaced_later(&locked, WAIT_MS) {
-        return wait_to_replace(locked).into();
+        return wait_to_replace(vmf.mapping(), locked).into();
     }
     fault_locked(vmf, order, can_sync, ops, locked)
 }
@@ -210,8 +211,8 @@ fn fault_locked(
     });
     let mut then = Then::Return;
 
-    while let Some(extent) = iomaps.next() {
-        let served = serve(vmf, order, &extent, &mut locked);
+    while let Some(mut extent) = iomaps.next() {
+        let served = serve(vmf, order, &mut extent, &mut locked);
         if !outcome.take(served, can_sync, &mut then) {
             // An extent that is not done ends the iteration.
             continue;
@@ -239,7 +240,7 @@ fn fault_locked(
         }
         Then::WaitForPins => {
             set_replaced(&locked);
-            outcome.ret = wait_to_replace(locked);
+            outcome.ret = wait_to_replace(mapping, locked);
         }
         Then::MakeWay(pfn, shared) => {
             // Whoever holds the entry of the other file may need ours.
@@ -263,8 +264,8 @@ const WAIT_MS: u32 = 100;
 /// to get done, and would wait for a truncate that waits for us.
 #[cold]
 #[inline(never)]
-fn wait_to_replace(locked: LockedEntry<'_>) -> VmFault {
-    let (mapping, index, entry) = (locked.mapping(), locked.index(), locked.entry());
+fn wait_to_replace(mapping: Mapping<'_>, locked: LockedEntry<'_>) -> VmFault {
+    let (index, entry) = (locked.index(), locked.entry());
     drop(locked);
 
     match wait_briefly(mapping, index, entry, WAIT_MS) {
@@ -306,7 +307,7 @@ fn failure(order: Order, ret: VmFault) -> Served {
 fn serve(
     vmf: Fault<'_>,
     order: Order,
-    extent: &Extent<'_>,
+    extent: &mut Extent<'_>,
     locked: &mut LockedEntry<'_>,
 ) -> Served {
     let write = vmf.is_write();
@@ -353,7 +354,7 @@ fn serve(
 fn serve_block(
     vmf: Fault<'_>,
     order: Order,
-    extent: &Extent<'_>,
+    extent: &mut Extent<'_>,
     locked: &mut LockedEntry<'_>,
 ) -> Served {
     let write = vmf.is_write();
@@ -407,7 +408,7 @@ fn serve_block(
 fn track(
     vmf: Fault<'_>,
     order: Order,
-    extent: &Extent<'_>,
+    extent: &mut Extent<'_>,
     locked: &mut LockedEntry<'_>,
     shared: bool,
     dirty: bool,

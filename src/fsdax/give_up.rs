@@ -6,9 +6,7 @@
 //!
 //! Rules: R7, R9, R17, R24.
 
-use super::zap::zap_locked;
 use crate::{
-    ffi::trace,
     folio::{
         Folio,
         Left,
@@ -18,10 +16,8 @@ use crate::{
     mapping::{
         with_sharer_of,
         Entry,
-        Kind,
         LockedEntry,
-        Mapping,
-        Mark, //
+        Mapping, //
     },
     pgmap::Order, //
 };
@@ -39,14 +35,7 @@ pub(crate) fn give_up(locked: &mut LockedEntry<'_>) -> Left {
         locked.flush_now();
     }
     locked.mapping().unmap(locked.range());
-    let left = zap_locked(locked);
-    if left == Left::Idle {
-        if locked.entry().kind() != Kind::Empty {
-            trace::remove(|| locked.event());
-        }
-        locked.set_empty(|marks| marks.clear(Mark::Busy));
-    }
-    left
+    locked.set_empty()
 }
 
 /// How many entries others give up at most before somebody else gets a chance.

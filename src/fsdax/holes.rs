@@ -5,7 +5,6 @@
 //! Rules: R9.
 
 use crate::{
-    ffi::trace,
     mapping::{
         Kind,
         Mapping,
@@ -51,7 +50,6 @@ fn remove_holes(mapping: Mapping<'_>, range: Range) {
 
     while let Some(at) = walk.next() {
         if at.entry().kind() == Kind::Zero {
-            trace::remove(|| at.event());
             at.remove();
         }
     }

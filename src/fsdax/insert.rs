@@ -8,7 +8,6 @@
 
 use kernel::prelude::*;
 
-use super::zap::release;
 use crate::{
     ffi::{
         inject::{
@@ -21,9 +20,8 @@ use crate::{
     folio::{
         self,
         Claim,
-        EntryId,
         Folio,
-        Left,
+        LockedId,
         NoClaim,
         State, //
     },
@@ -151,26 +149,26 @@ fn activate(
     may_share: bool,
     live: impl Fn() -> Result<PgmapRef>,
 ) -> Result<Claim, InsertError> {
-    let (entry, id) = (locked.entry(), locked.id());
+    let (entry, id) = (locked.entry(), locked.locked_id());
 
     if entry.kind() == Kind::Empty {
         // Most likely free; if not, `join` finds out why.
         if let Ok(pgmap) = live() {
             if !inject::fails(Point::Request) {
-                if let Ok(claim) = folio::request(pgmap, id) {
+                if let Ok(claim) = folio::request(pgmap, &id) {
                     return Ok(claim);
                 }
             }
         }
     }
-    join(id, entry.order(), may_share, live)
+    join(&id, entry.order(), may_share, live)
 }
 
 /// [`activate`] for a folio that is in use, or was a moment ago.
 #[cold]
 #[inline(never)]
 fn join(
-    entry: EntryId,
+    entry: &LockedId<'_>,
     order: Order,
     may_share: bool,
     live: impl Fn() -> Result<PgmapRef>,
@@ -247,7 +245,9 @@ pub(crate) fn undo_insert(locked: &mut LockedEntry<'_>, old: Entry) {
     if locked.entry().kind() != Kind::Tracked {
         return;
     }
-    if release(locked) == Left::Idle && old.kind() != Kind::Zapped {
-        locked.set_empty(|marks| marks.clear(Mark::Busy));
+    if old.kind() == Kind::Zapped {
+        locked.zap();
+    } else {
+        locked.set_empty();
     }
 }

@@ -7,21 +7,15 @@
 //!
 //! Rules: R6, R9, R12.
 
-use super::{
-    layout_break::{
-        break_layouts,
-        remove_settled,
-        wait_for,
-        Data,
-        OnBusy, //
-    },
-    zap::zap_locked, //
+use super::layout_break::{
+    break_layouts,
+    remove_settled,
+    wait_for,
+    Data,
+    OnBusy, //
 };
 use crate::{
-    ffi::{
-        trace,
-        warn::warn_on_once, //
-    },
+    ffi::warn::warn_on_once,
     folio::Left,
     mapping::{
         Kind,
@@ -65,7 +59,7 @@ pub(crate) enum Removed {
 /// page table entry. That is not done where nothing maps it, since callers remove the entries of a
 /// range one by one. Process context, may sleep. Follows `__dax_invalidate_entry()`.
 pub(crate) fn invalidate_entry(mapping: Mapping<'_>, index: usize, data: Data) -> Removed {
-    let Some(mut locked) = mapping.lock_entry(index) else {
+    let Some(locked) = mapping.lock_entry(index) else {
         return Removed::Absent;
     };
     let dirty = locked.with_marks(|marks| marks.is_dirty());
@@ -75,13 +69,9 @@ pub(crate) fn invalidate_entry(mapping: Mapping<'_>, index: usize, data: Data) -
     if may_be_mapped(&locked) {
         mapping.unmap(locked.range());
     }
-    match zap_locked(&mut locked) {
+    match locked.remove() {
         Left::Busy => Removed::Busy,
-        Left::Idle => {
-            trace::remove(|| locked.event());
-            locked.remove();
-            Removed::Yes
-        }
+        Left::Idle => Removed::Yes,
     }
 }
 

@@ -184,26 +184,13 @@ fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Left {
                 zap(at, spent)
             }
         } else {
-            look_again(&mut at)
+            at.look_again()
         };
         if found == Left::Busy {
             left = Left::Busy;
         }
     }
     left
-}
-
-/// Whether the folio is busy that a zapped entry names, as an earlier break says. What a fault
-/// marked while one slept is none of that.
-fn look_again(at: &mut At<'_, '_>) -> Left {
-    if !at.marks().has(Mark::Busy) {
-        return Left::Idle;
-    }
-    if at.entry().kind() == Kind::Zapped && is_busy(at.entry().pfn(), at.id()) {
-        return Left::Busy;
-    }
-    at.marks().clear(Mark::Busy);
-    Left::Idle
 }
 
 /// Writes an entry back that is only partly in the range of a break, and unmaps all of it.
@@ -436,7 +423,6 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
             }
             continue;
         }
-        trace::remove(|| at.event());
         at.remove();
     }
 }
@@ -450,10 +436,9 @@ pub(super) fn remove_settled(mapping: Mapping<'_>, range: Range) -> Left {
 
     while let Some(mut at) = walk.next() {
         let settled = at.entry().kind() != Kind::Tracked && !at.is_partial();
-        if !settled || look_again(&mut at) == Left::Busy {
+        if !settled || at.look_again() == Left::Busy {
             return Left::Busy;
         }
-        trace::remove(|| at.event());
         at.remove();
     }
     Left::Idle

@@ -5,17 +5,10 @@
 //! Rules: R5, R6.
 
 use crate::{
-    ffi::trace,
-    folio::{
-        is_busy,
-        Left, //
-    },
+    folio::Left,
     mapping::{
         After,
-        At,
-        Kind,
-        LockedEntry,
-        Mark, //
+        At, //
     }, //
 };
 
@@ -30,46 +23,11 @@ pub(super) enum Spent {
 
 /// Zaps an entry, if it is tracked: its reference goes, the slot stays unless it is spent.
 pub(super) fn zap(at: At<'_, '_>, spent: Spent) -> Left {
-    let mut left = Left::Idle;
-
-    at.zap(|seen, claim| {
-        trace::zap(|| seen.event());
-        left = claim.release();
-        if left == Left::Busy {
-            trace::break_busy(|| seen.event());
-            After::Zapped(true)
-        } else if spent == Spent::Stays || seen.marks().is_dirty() {
-            After::Zapped(false)
+    at.zap(|seen| {
+        if spent == Spent::Stays || seen.marks().is_dirty() {
+            After::Zapped
         } else {
-            trace::remove(|| seen.event());
             After::Removed
         }
-    });
-    left
-}
-
-/// Drops the reference of an entry that is not mapped. Returns whether its folio is busy.
-pub(super) fn zap_locked(locked: &mut LockedEntry<'_>) -> Left {
-    let pfn = locked.entry().pfn();
-
-    let busy = match locked.entry().kind() {
-        Kind::Tracked => release(locked) == Left::Busy && is_busy(pfn, locked.id()),
-        Kind::Zapped => is_busy(pfn, locked.id()),
-        Kind::Zero | Kind::Empty => false,
-    };
-    if busy {
-        Left::Busy
-    } else {
-        Left::Idle
-    }
-}
-
-/// Drops the reference of an entry, if it is tracked.
-pub(super) fn release(locked: &mut LockedEntry<'_>) -> Left {
-    let event = (locked.mapping(), locked.index(), locked.entry());
-    let Some(claim) = locked.zap(|marks| marks.set(Mark::Busy)) else {
-        return Left::Idle;
-    };
-    trace::zap(|| event.0.event(event.1, event.2));
-    claim.release()
+    })
 }

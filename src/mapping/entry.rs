@@ -4,8 +4,8 @@
 //!
 //! Nothing here knows the kernel: the file is also built and tested on the host
 //! (`tests/host/entry.rs`). Counterpart of the `DAX_*` bits and predicates at the top of
-//! `fs/dax.c`, with one more bit: [`Entry::is_zapped`]. An xarray value entry carries it, so the
-//! top bit of the word is not available.
+//! `fs/dax.c`, with one more bit: [`Kind::Zapped`]. An xarray value entry carries it, so the top bit
+//! of the word is not available.
 //!
 //! ```text
 //!  62            5    4      3     2     1      0

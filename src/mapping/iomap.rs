@@ -113,9 +113,11 @@ impl<'a> Iomaps<'a> {
             // SAFETY: By the type invariant `iter` is initialized.
             let length = unsafe { bindings::rust_fsdax_iomap_length(&mut self.iter) };
             if length >= (self.order.pages() << PAGE_SHIFT) as u64 {
+                // INVARIANT: Just asked for, and long enough.
                 return Some(Extent {
                     iter: &mut self.iter,
                     order: self.order,
+                    filled: false,
                 });
             }
             if self.order == Order::Pte {
@@ -165,9 +167,15 @@ pub(crate) enum Block {
 }
 
 /// One extent, of which as much as was asked for can be used.
+///
+/// # Invariants
+///
+/// `iter` is that of an [`Iomaps`], and at this extent, which is not shorter than `order` there.
 pub(crate) struct Extent<'i> {
     iter: &'i mut bindings::iomap_iter,
     order: Order,
+    /// Whether a copy has what the old block has.
+    filled: bool,
 }
 
 impl Extent<'_> {
@@ -213,10 +221,12 @@ impl Extent<'_> {
     ///
     /// Follows `dax_iomap_direct_access()`.
     #[inline(always)]
-    pub(crate) fn memory<'g>(&self, device: &'g DeviceReadGuard) -> Result<DeviceMemory<'g>> {
+    pub(crate) fn memory<'g>(&mut self, device: &'g DeviceReadGuard) -> Result<DeviceMemory<'g>> {
         let memory = access(&self.iter.iomap, self.iter.pos, self.order, device)?;
-        if self.is_copy() {
+        // Not twice: somebody may have mapped it, and stored to it.
+        if self.is_copy() && !self.filled {
             self.copy_to(&memory, device).map_err(mem_to_blk)?;
+            self.filled = true;
         }
         Ok(memory)
     }
@@ -247,7 +257,7 @@ impl Extent<'_> {
     #[inline(always)]
     pub(crate) fn done(self) {
         let length = (self.order.pages() << PAGE_SHIFT) as u64;
-        // SAFETY: By the invariant of `Iomaps` the iteration is initialized, and at this extent.
+        // SAFETY: By the type invariant the iteration is at this extent.
         self.iter.status = unsafe { bindings::rust_fsdax_iomap_iter_advance(self.iter, length) };
     }
 }

@@ -19,6 +19,7 @@ use super::{
         Range, //
     },
     pages::{
+        Mark,
         Marks,
         Pages,
         Slot, //
@@ -32,12 +33,15 @@ use crate::{
         warn::warn_on_once, //
     },
     folio::{
+        is_busy,
         Association,
         Claim,
         EntryId,
         Folio,
         FolioRef,
+        Left,
         LentFolio,
+        LockedId,
         State,
         Which, //
     },
@@ -185,9 +189,8 @@ impl<'m> LockedEntry<'m> {
                 Some(entry) => return Ok(pages.lock_entry(entry)),
                 None => {}
             }
-            let entry = Entry::empty(order);
-            match pages.insert(entry.locked()) {
-                Ok(()) => return Ok(pages.locked(entry)),
+            match pages.insert_locked(order) {
+                Ok(entry) => return Ok(pages.locked(entry)),
                 Err(e) if e != ENOMEM => return Err(GrabError::Io),
                 Err(_) if pages.allocate() => {}
                 Err(_) => return Err(GrabError::NoMemory),
@@ -225,8 +228,8 @@ impl<'m> LockedEntry<'m> {
         self.entry
     }
 
-    /// The file.
-    pub(crate) fn mapping(&self) -> Mapping<'m> {
+    /// The file, which the lock keeps.
+    pub(crate) fn mapping(&self) -> Mapping<'_> {
         self.mapping
     }
 
@@ -238,6 +241,12 @@ impl<'m> LockedEntry<'m> {
     /// Its name.
     pub(crate) fn id(&self) -> EntryId {
         self.mapping.entry_id(self.index)
+    }
+
+    /// The same as a proof that it is locked.
+    pub(crate) fn locked_id(&self) -> LockedId<'_> {
+        // SAFETY: By the type invariant it is locked, and `self` is borrowed.
+        unsafe { LockedId::new(self.id()) }
     }
 
     /// The pages that it stands for.
@@ -302,34 +311,53 @@ impl<'m> LockedEntry<'m> {
         match Entry::tracked(pfn, order) {
             Some(tracked) if fits => {
                 // The entry takes over the reference, and is visible as tracked from here on.
-                claim.into_entry();
                 self.set(tracked, f);
+                // SAFETY: It just became a tracked one, of this claim as was seen above.
+                unsafe { claim.into_entry() };
                 Ok(())
             }
             _ => Err(claim),
         }
     }
 
-    /// Takes the reference out of a tracked entry, which is zapped then, and lets `f` change its
-    /// marks under the same hold of the i_pages lock. `None` if it is not tracked.
-    pub(crate) fn zap(&mut self, f: impl FnOnce(&mut Marks<'_, 'm>)) -> Option<Claim> {
+    /// Drops the reference of the entry, if it is tracked: it is zapped then.
+    ///
+    /// Returns whether pins, which nobody else waits for, keep the folio busy that it names. Such an
+    /// entry has [`Mark::Busy`].
+    pub(crate) fn zap(&mut self) -> Left {
         let was = self.entry;
-        if was.kind() != Kind::Tracked {
-            return None;
+        let busy = match was.kind() {
+            Kind::Tracked => {
+                self.set(was.zapped(), |marks| marks.set(Mark::Busy));
+                trace::zap(|| self.mapping.event(self.index, was));
+                // SAFETY: The entry was tracked until now, and nobody else can change it.
+                let claim = unsafe { Claim::from_entry(was.pfn(), self.id()) };
+                claim.release() == Left::Busy && is_busy(was.pfn(), self.id())
+            }
+            Kind::Zapped => is_busy(was.pfn(), self.id()),
+            Kind::Zero | Kind::Empty => false,
+        };
+        if busy {
+            Left::Busy
+        } else {
+            Left::Idle
         }
-        self.set(was.zapped(), f);
-        // SAFETY: The entry was tracked until now, and nobody else can change it.
-        Some(unsafe { Claim::from_entry(was.pfn(), self.id()) })
     }
 
-    /// Makes it an empty entry, which is removed when it is unlocked, and lets `f` change its
-    /// marks. Returns whether that could be: it must hold no reference.
-    pub(crate) fn set_empty(&mut self, f: impl FnOnce(&mut Marks<'_, 'm>)) -> bool {
-        if self.entry.kind() == Kind::Tracked {
-            return false;
+    /// [Zaps](Self::zap) the entry and makes it an empty one, which is removed when it is unlocked.
+    ///
+    /// If the folio is busy the entry stays, zapped.
+    pub(crate) fn set_empty(&mut self) -> Left {
+        let left = self.zap();
+        if left == Left::Idle {
+            if self.entry.kind() != Kind::Empty {
+                trace::remove(|| self.event());
+            }
+            self.set(Entry::empty(self.entry.order()), |marks| {
+                marks.clear(Mark::Busy)
+            });
         }
-        self.set(Entry::empty(self.entry.order()), f);
-        true
+        left
     }
 
     /// Makes it an entry for a hole, `zero`, and lets `f` change its marks. Returns whether that
@@ -360,12 +388,17 @@ impl<'m> LockedEntry<'m> {
         core::mem::forget(self);
     }
 
-    /// Removes the entry, with its marks. A reference that it has is dropped.
-    pub(crate) fn remove(mut self) {
-        let claim = self.zap(|_| ());
-        warn_on_once!(claim.is_some());
-        self.finish(true);
-        core::mem::forget(self);
+    /// [Zaps](Self::zap) the entry and removes it, with its marks.
+    ///
+    /// If the folio is busy the entry stays, zapped, and is unlocked.
+    pub(crate) fn remove(mut self) -> Left {
+        let left = self.zap();
+        if left == Left::Idle {
+            trace::remove(|| self.event());
+            self.finish(true);
+            core::mem::forget(self);
+        }
+        left
     }
 
     /// Keeps the entry locked for C code, see [`Self::from_cookie`].

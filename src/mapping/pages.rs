@@ -239,23 +239,25 @@ impl<'m> Pages<'m> {
         warn_on_once!(was != Self::raw(old));
     }
 
-    /// Stores `entry` where there is none.
+    /// Stores an empty entry of `order`, locked, where there is none. Returns it as if it were not
+    /// locked.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, see [`Self::allocate`], or another error of the xarray.
-    pub(super) fn insert(&mut self, entry: Entry) -> Result {
+    pub(super) fn insert_locked(&mut self, order: Order) -> Result<Entry> {
         if inject::fails(Point::Store) {
             return Err(EIO);
         }
+        let entry = Entry::empty(order);
         // SAFETY: By the type invariant the lock is held.
-        unsafe { bindings::xas_store(&mut self.xas, Self::raw(entry)) };
+        unsafe { bindings::xas_store(&mut self.xas, Self::raw(entry.locked())) };
         self.error()?;
-        self.count(entry.order().pages() as isize);
-        Ok(())
+        self.count(order.pages() as isize);
+        Ok(entry)
     }
 
-    /// Allocates what a failed [`Self::insert`] needs, with the i_pages lock dropped meanwhile: the
+    /// Allocates what a failed [`Self::insert_locked`] needs, with the i_pages lock dropped meanwhile: the
     /// position is to be looked up again. Returns whether there is memory. May sleep.
     pub(super) fn allocate(&mut self) -> bool {
         let (xas, gfp) = (&raw mut self.xas, self.mapping.gfp());

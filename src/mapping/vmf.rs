@@ -321,7 +321,6 @@ impl<'a> Fault<'a> {
 /// # Invariants
 ///
 /// It has a page for the copy, which nobody has mapped yet.
-#[derive(Clone, Copy)]
 pub(crate) struct CowFault<'a>(Fault<'a>);
 
 impl<'a> CowFault<'a> {

@@ -7,10 +7,7 @@
 //!
 //! Rules: R5, R8, R10.
 
-use core::ops::{
-    Deref,
-    DerefMut, //
-};
+use core::ops::Deref;
 
 use super::{
     entry::{
@@ -35,8 +32,10 @@ use crate::{
         warn::warn_on_once, //
     },
     folio::{
+        is_busy,
         Claim,
         EntryId,
+        Left,
         LentFolio, //
     },
     pgmap::Order, //
@@ -93,6 +92,7 @@ impl<'m> Walk<'m> {
             self.pages.wait_unlocked(entry);
         };
         self.pass(entry);
+        // INVARIANT: Just found, and not locked.
         Some(At(Seen { walk: self, entry }))
     }
 
@@ -125,6 +125,10 @@ impl<'m> Walk<'m> {
 }
 
 /// An entry that a [`Walk`] is at, locked or not. It does not change while this is there.
+///
+/// # Invariants
+///
+/// The walk holds the i_pages lock, and `entry` is at its position.
 pub(crate) struct Seen<'w, 'm> {
     walk: &'w mut Walk<'m>,
     entry: Entry,
@@ -174,8 +178,8 @@ impl<'m> Seen<'_, 'm> {
 
     /// The folio, if the entry is tracked.
     pub(crate) fn folio(&self) -> Option<LentFolio<'_>> {
-        // SAFETY: The i_pages lock is held while `self` is borrowed, and what changes a tracked
-        // entry holds it.
+        // SAFETY: By the type invariant the i_pages lock is held while `self` is borrowed, and what
+        // changes a tracked entry holds it.
         (self.entry.kind() == Kind::Tracked)
             .then(|| unsafe { LentFolio::of_entry(self.entry.pfn()) })
     }
@@ -184,55 +188,82 @@ impl<'m> Seen<'_, 'm> {
 /// What becomes of a slot whose entry lost its reference, see [`At::zap`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum After {
-    /// It stays, zapped, and gets the mark [`Mark::Busy`] or loses it.
-    Zapped(bool),
+    /// It stays, zapped.
+    Zapped,
     /// It goes, with its marks.
     Removed,
 }
 
 /// An entry that a [`Walk`] is at, and whose lock nobody holds.
+///
+/// # Invariants
+///
+/// Those of [`Seen`], and the entry is not locked.
 pub(crate) struct At<'w, 'm>(Seen<'w, 'm>);
 
 impl<'w, 'm> At<'w, 'm> {
-    /// Takes the reference out of a tracked entry, and does with the slot what `f` says.
+    /// Drops the reference of a tracked entry, and does with the slot what `if_idle` says, if that is
+    /// what is left of the folio. A busy one keeps it, zapped, with the mark [`Mark::Busy`].
     ///
-    /// Nobody can look in between. `f` is not called if the entry is not tracked.
+    /// Nobody can look in between.
     #[inline(always)]
-    pub(crate) fn zap(self, f: impl FnOnce(&mut Seen<'_, 'm>, Claim) -> After) {
+    pub(crate) fn zap(self, if_idle: impl FnOnce(&mut Seen<'_, 'm>) -> After) -> Left {
         let Self(mut seen) = self;
         let (entry, id) = (seen.entry, seen.id());
         if entry.kind() != Kind::Tracked {
-            return;
+            return Left::Idle;
         }
-        // SAFETY: The entry is tracked and not locked, and the i_pages lock is held until the slot
-        // says something else below.
-        let claim = unsafe { Claim::from_entry(entry.pfn(), id) };
-        let after = f(&mut seen, claim);
+        trace::zap(|| seen.event());
+        // SAFETY: The entry is tracked, and by the type invariant not locked, and the i_pages lock is
+        // held until the slot says something else below.
+        let left = unsafe { Claim::from_entry(entry.pfn(), id) }.release();
+        if left == Left::Busy {
+            trace::break_busy(|| seen.event());
+        } else if if_idle(&mut seen) == After::Removed {
+            trace::remove(|| seen.event());
+            seen.walk.pages.remove(entry);
+            return left;
+        }
         let pages = &mut seen.walk.pages;
-        match after {
-            After::Removed => pages.remove(entry),
-            After::Zapped(busy) => {
-                pages.replace(entry, entry.zapped());
-                if busy {
-                    pages.marks().set(Mark::Busy);
-                } else {
-                    pages.marks().clear(Mark::Busy);
-                }
-            }
+        pages.replace(entry, entry.zapped());
+        if left == Left::Busy {
+            pages.marks().set(Mark::Busy);
+        } else {
+            pages.marks().clear(Mark::Busy);
+        }
+        left
+    }
+
+    /// Whether a folio is busy that the zapped entry names.
+    ///
+    /// If not, the mark [`Mark::Busy`] goes, whatever the entry is.
+    pub(crate) fn look_again(&mut self) -> Left {
+        if !self.marks().has(Mark::Busy) {
+            return Left::Idle;
+        }
+        if self.entry().kind() == Kind::Zapped && is_busy(self.entry().pfn(), self.id()) {
+            return Left::Busy;
+        }
+        self.marks().clear(Mark::Busy);
+        Left::Idle
+    }
+
+    /// Removes the entry, with its marks.
+    ///
+    /// One that has a reference loses it first. What is busy stays: see [`Self::look_again`].
+    pub(crate) fn remove(mut self) {
+        if self.entry().kind() == Kind::Tracked {
+            warn_on_once!(true);
+            self.zap(|_| After::Removed);
+        } else if !warn_on_once!(self.look_again() == Left::Busy) {
+            trace::remove(|| self.event());
+            self.0.walk.pages.remove(self.0.entry);
         }
     }
 
-    /// Removes the entry, with its marks. A reference that it has is dropped.
-    pub(crate) fn remove(self) {
-        if self.0.entry.kind() == Kind::Tracked {
-            warn_on_once!(true);
-            self.zap(|_, claim| {
-                drop(claim);
-                After::Removed
-            });
-        } else {
-            self.0.walk.pages.remove(self.0.entry);
-        }
+    /// Its marks.
+    pub(crate) fn marks(&mut self) -> Marks<'_, 'm> {
+        self.0.marks()
     }
 
     /// Locks the entry, and drops the i_pages lock while `f` has it.
@@ -292,11 +323,5 @@ impl<'w, 'm> Deref for At<'w, 'm> {
 
     fn deref(&self) -> &Self::Target {
         &self.0
-    }
-}
-
-impl DerefMut for At<'_, '_> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
     }
 }

@@ -4,7 +4,10 @@
 //!
 //! Rules: R1, R2.
 
-use core::ptr::NonNull;
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
 
 use kernel::prelude::*;
 
@@ -27,7 +30,8 @@ use crate::ffi::{
 /// # Invariants
 ///
 /// Owns one count of `pgmap->ref`, and the pages of a folio of `order` at `pfn` are in one of its
-/// ranges. Hence the pgmap and the memmap of all its pfns stay.
+/// ranges. Hence the pgmap and the memmap of all its pfns stay. Unless it is in a [`LookRef`] it was
+/// not dying when the reference was taken.
 pub(crate) struct PgmapRef {
     pgmap: NonNull<bindings::dev_pagemap>,
     pfn: usize,
@@ -118,12 +122,14 @@ impl PgmapRef {
     ///
     /// Also succeeds while the pgmap is dying. `None` means that no reference to it is left, so
     /// that no folio in it is active. Any context.
-    pub(crate) fn dying_or_live(pfn: usize) -> Option<Self> {
+    pub(crate) fn dying_or_live(pfn: usize) -> Option<LookRef> {
         // INVARIANT: `tryget_dev_pagemap` took a reference if it found a pgmap with this pfn.
-        NonNull::new(safe::rust_fsdax_tryget_dev_pagemap(pfn)).map(|pgmap| Self {
-            pgmap,
-            pfn,
-            order: Order::Pte,
+        NonNull::new(safe::rust_fsdax_tryget_dev_pagemap(pfn)).map(|pgmap| {
+            LookRef(Self {
+                pgmap,
+                pfn,
+                order: Order::Pte,
+            })
         })
     }
 
@@ -168,6 +174,17 @@ impl Drop for PgmapRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant there is a reference to put.
         unsafe { put(self.pgmap.as_ptr()) }
+    }
+}
+
+/// A reference to the pgmap of a page, which may be dying: to look at a folio, and not to request one.
+pub(crate) struct LookRef(PgmapRef);
+
+impl Deref for LookRef {
+    type Target = PgmapRef;
+
+    fn deref(&self) -> &PgmapRef {
+        &self.0
     }
 }
 

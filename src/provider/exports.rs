@@ -63,7 +63,7 @@ pub(crate) unsafe extern "C" fn fsdax_break(
 ///
 /// # Safety
 ///
-/// The caller evicts `inode`.
+/// `inode` is one that the caller evicts, and valid until this returns.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn fsdax_break_final(inode: *mut bindings::inode) {
     // SAFETY: The caller evicts the inode, which has not gone yet.

@@ -432,7 +432,7 @@ impl Provider {
     /// # Errors
     ///
     /// `EBUSY`: another provider is registered.
-    pub(crate) fn register(_module: &'static ThisModule) -> Result<Self> {
+    pub(crate) fn register() -> Result<Self> {
         // SAFETY: `OPS` is static, and unregistered before the module goes.
         to_result(unsafe { bindings::rust_fsdax_register_provider(&raw const OPS.0) })?;
         // INVARIANT: Just registered.

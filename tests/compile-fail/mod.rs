@@ -57,7 +57,7 @@ fn entry_for_a_folio_that_was_not_claimed(locked: &mut LockedEntry<'_>, folio: F
 /// The reference that a folio of an entry is lent by stays with the entry while it is lent.
 fn zap_while_the_folio_is_lent(locked: &mut LockedEntry<'_>) {
     let folio = locked.folio();
-    let _ = locked.zap(|_| ()); //~ E0502
+    let _ = locked.zap(); //~ E0502
     let _ = folio.map(|folio| folio.count());
 }
 
@@ -68,13 +68,13 @@ fn entry_of_a_walk_that_went_on(mapping: Mapping<'_>, walk: &mut Walk<'_>) {
         return;
     };
     let _ = walk.next(); //~ E0499
-    at.zap(|_, _| After::Removed);
+    at.zap(|_| After::Removed);
 }
 
 /// An entry that may be locked by somebody else is not zapped.
 fn zap_of_a_locked_entry(walk: &mut Walk<'_>) {
     if let Some(seen) = walk.next_seen() {
-        seen.zap(|_, _| After::Removed); //~ E0599
+        seen.zap(|_| After::Removed); //~ E0599
     }
 }
 

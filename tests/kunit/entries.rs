@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn remove_entry_keeps_what_is_dirty_or_busy() -> Result {
+    fn invalidate_entry_keeps_what_is_dirty_or_busy() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
         let remove = |data| fsdax::invalidate_entry(file.mapping(), 0, data);
@@ -405,7 +405,7 @@ mod tests {
 
     /// `invalidate_inode_pages2()` removes entry by entry.
     #[test]
-    fn remove_entry_does_not_unmap_what_nothing_maps() -> Result {
+    fn invalidate_entry_does_not_unmap_what_nothing_maps() -> Result {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
 

@@ -46,7 +46,7 @@ pub(crate) fn hold() {
 static RINGS: Atomic<usize> = Atomic::new(0);
 static UNMAPS: Atomic<usize> = Atomic::new(0);
 
-/// An alarm rang that a task had set for itself. Called by `wait.rs`.
+/// An alarm rang that a task had set for itself. Called by `src/ffi/sleep.rs`.
 pub(crate) fn ring() {
     RINGS.fetch_add(1, Relaxed);
 }
@@ -96,7 +96,7 @@ pub(super) fn looks() -> usize {
     LOOKS.xchg(0, Relaxed)
 }
 
-/// Work on `i_pages` since [`Work::start`], by all tasks.
+/// Work on `i_pages` while [`Work::of`] runs, by all tasks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
     /// Entries looked at; one counts again when it is looked at again.

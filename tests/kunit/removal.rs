@@ -697,7 +697,7 @@ mod tests {
     ///
     /// # Safety
     ///
-    /// None.
+    /// The caller is `iput()`, with a valid inode. Nothing here depends on it.
     unsafe extern "C" fn drop_inode(_: *mut bindings::inode) -> c_int {
         ASKED[1].store(kernel::current!().pid(), Relaxed);
         c_int::from(ASKED[0].fetch_add(1, Relaxed) == 0)

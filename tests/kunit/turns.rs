@@ -85,7 +85,7 @@ mod tests {
 
         file.insert_hole(0, pgmap.pfn(0), Order::Pmd)?;
         let gone = |file: &FakeFile, i| file.mapping().lock_entry(i).is_none();
-        let_all(&file, gone, |locked| locked.remove())?;
+        let_all(&file, gone, |locked| _ = locked.remove())?;
         check!(file.mapping().is_empty());
         Ok(())
     }
@@ -98,7 +98,7 @@ mod tests {
         file.insert_hole(0, pgmap.pfn(0), Order::Pmd)?;
         // Each waits for the large one, and has one of its own then.
         let insert = |file: &FakeFile, i| file.insert(i + 1, i + 1, Order::Pte).is_ok();
-        let_all(&file, insert, |locked| locked.remove())?;
+        let_all(&file, insert, |locked| _ = locked.remove())?;
         check_eq!(file.count(Range::ALL, Kind::Tracked), WAITERS);
         Ok(())
     }
@@ -121,7 +121,7 @@ mod tests {
                     };
                     if let Ok(locked) = LockedEntry::grab(shared.mapping(), round % 5, order) {
                         match (round + i) % 3 {
-                            0 => locked.remove(),
+                            0 => _ = locked.remove(),
                             1 => locked.unlock(),
                             _ => drop(locked),
                         }

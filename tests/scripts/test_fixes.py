@@ -94,6 +94,11 @@ class Patches(unittest.TestCase):
         for series in fixes.supported():
             self.assertEqual(fixes.strays(series), [])
 
+    def test_the_series_says_of_each_what_it_fixes(self) -> None:
+        for series in source.supported():
+            with self.subTest(series):
+                self.assertEqual(fixes.untagged(series), [])
+
     def test_they_apply_to_plain_source(self) -> None:
         if not shutil.which("git"):
             self.skipTest("there is no git")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which kernel of the cache is taken, when another one is built, and that the toolchain can be made."""
 
+import errno
 import io
+import os
+import shutil
 import sys
 import tempfile
 import unittest
@@ -12,7 +15,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import archive, cache, kernel, source, toolchain, tools
+from fsdaxlib import archive, cache, kernel, sandbox, source, toolchain, tools
 from fsdaxlib.progress import Fail
 
 STATUS = """\
@@ -166,6 +169,77 @@ class Roots(InPlace):
         tools._make("herd", ("herdtools7",), "forky", self.partial)
         self.assertEqual([path.name for path in self.partial.iterdir()], ["root"])
         self.assertIn("--include=herdtools7", self.ran[0])
+
+
+@unittest.skipUnless(shutil.which("git"), "no git here")
+class Patching(InPlace):
+    """A source gets its series whole, or there is a sentence and nothing else."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tree = self.place / "source/linux"
+        self.tree.mkdir(parents=True)
+        (self.tree / "x").write_text("old\n")
+        self.partial = self.place / "entry.partial"
+        self.partial.mkdir()
+        self.origin = source.Source("7.3.4", self.tree.parent)
+        for patch in (mock.patch.object(source, "chosen", return_value=self.origin),
+                      mock.patch.object(sandbox, "command", self.here),
+                      mock.patch.object(kernel, "LOGS", self.place / "logs"),
+                      mock.patch.dict(os.environ, {"GIT_CEILING_DIRECTORIES": str(self.place)}),
+                      mock.patch.object(sys, "stderr", io.StringIO())):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def here(self, _: Path, argv: list[str], **__: Any) -> list[str]:
+        """The command without the toolchain root."""
+        return ["env", "-C", str(self.partial / "linux"), *argv]
+
+    def patch(self, old: str) -> None:
+        self.write_patch("0001-a.patch", "Subject: a\n\n",
+                         f"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-{old}\n+new\n")
+
+    def make(self) -> None:
+        kernel._make_patched(self.origin, self.partial)
+
+    def test_applied_to_a_copy(self) -> None:
+        self.patch("old")
+        self.make()
+        self.assertEqual((self.partial / "linux/x").read_text(), "new\n")
+        self.assertEqual((self.tree / "x").read_text(), "old\n")
+
+    def test_refused_with_patch_file_and_version(self) -> None:
+        self.patch("other")
+        with mock.patch.dict(os.environ):
+            os.environ.pop(source.SOURCE, None)
+            with self.assertRaisesRegex(Fail, r"0001-a\.patch does not apply to x of Linux 7\.3\.4: [^\n]+$"):
+                self.make()
+        self.assertFalse(self.partial.exists())
+        self.assertTrue(self.tree.exists())
+
+    def test_what_was_given_and_refused_is_not_found_again(self) -> None:
+        self.patch("other")
+        with mock.patch.dict(os.environ, {source.SOURCE: "x.tar"}), self.assertRaises(Fail):
+            self.make()
+        self.assertFalse(self.tree.exists())
+
+    def test_a_full_disk_is_no_wrong_patch(self) -> None:
+        self.patch("old")
+        full = ["sh", "-c", f"echo 'error: x: {os.strerror(errno.ENOSPC)}'; exit 1"]
+        with mock.patch.object(sandbox, "command", return_value=full), \
+                mock.patch.dict(os.environ, {source.SOURCE: "x.tar"}), \
+                self.assertRaisesRegex(Fail, "the disk is full"):
+            self.make()
+        self.assertFalse(self.partial.exists())
+        self.assertTrue(self.tree.exists())
+
+    def test_no_room_for_the_copy(self) -> None:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.patch("old")
+        with mock.patch.object(os, "link", side_effect=error), \
+                self.assertRaisesRegex(Fail, "cannot be copied.*No space left on device"):
+            self.make()
+        self.assertFalse(self.partial.exists())
 
 
 class SingleTools(InPlace):

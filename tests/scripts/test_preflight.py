@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is missing for a kernel of one's own is told before anything is built, each thing in one line."""
 
+import re
 import sys
 import tempfile
 import unittest
@@ -9,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from fsdaxlib import preflight
-from fsdaxlib.progress import Fail
+from fsdaxlib.progress import CHECKOUT, Fail
 
 CONFIG = """\
 CONFIG_CC_VERSION_TEXT="Debian clang version 19.1.7 (3+b1)"
@@ -95,6 +96,19 @@ class Preflight(unittest.TestCase):
             "Debian clang version 19.1.7 (3+b1)", "gcc (Debian 14.2.0-19) 14.2.0"))
         self.programs = {"rustc": PROGRAMS["rustc"], "bindgen": PROGRAMS["bindgen"], "gcc": "gcc (Debian) 14.2.0"}
         self.assertEqual(self.found(), [])
+
+
+class Series(unittest.TestCase):
+    def test_every_weak_symbol_is_asked_for(self) -> None:
+        text = (CHECKOUT / "csrc/series.c").read_text()
+        weak = re.findall(r"^#pragma weak (\w+)$", text, re.MULTILINE)
+        asked = re.search(r"kernel_has_series\(void\)\n\{\n\treturn ([^;]*);", text)
+        assert asked
+        self.assertEqual(asked[1].replace("&&", " ").split(), weak)
+        self.assertEqual(weak, sorted(set(weak)))
+        for other in (*CHECKOUT.glob("csrc/*.c"), *CHECKOUT.glob("rust/*.c")):
+            if other.name != "series.c":
+                self.assertNotIn("weak", other.read_text(), other.name)
 
 
 if __name__ == "__main__":

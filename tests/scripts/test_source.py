@@ -183,6 +183,12 @@ class Tarballs(InCache):
         with self.refused("a.tar.xz is damaged or cut off"):
             source.from_tarball(file, None)
 
+    def test_no_room(self) -> None:
+        file = tarball(self.place / "a.tar.xz", "7.3.9")
+        with mock.patch.object(cache, "need_space", side_effect=Fail("The kernel source needs room.")), \
+                self.refused("needs room"):
+            source.from_tarball(file, None)
+
     def test_cut_off_in_front_of_it(self) -> None:
         file = tarball(self.place / "a.tar.xz", "7.3.9")
         os.truncate(file, 40)
@@ -331,6 +337,23 @@ class FakeArchive(InCache):
     def test_a_later_suite_has_what_the_first_dropped(self) -> None:
         where = self.archive(backports=self.publish("backports", "7.3.4"), sid=self.publish("sid", "7.2.13"))
         self.assertEqual(source.from_archive(where, "7.2").release, "7.2.13")  # type: ignore[union-attr]
+
+    def test_a_suite_that_fails_keeps_none_from_the_next(self) -> None:
+        where = self.archive(backports=f"deb [trusted=yes] file:{self.place}/absent backports main",
+                             sid=self.publish("sid", "7.3.9"))
+        self.assertEqual(source.from_archive(where, "7.3").release, "7.3.9")  # type: ignore[union-attr]
+
+    def test_a_package_that_does_not_come_is_taken_from_the_next(self) -> None:
+        where = self.archive(backports=self.publish("backports", "7.3.10"), sid=self.publish("sid", "7.3.9"))
+        (self.place / "archive/backports-7.3.10.deb").unlink()
+        self.assertEqual(source.from_archive(where, "7.3").release, "7.3.9")  # type: ignore[union-attr]
+
+    def test_a_failure_is_no_answer(self) -> None:
+        where = self.archive(backports=f"deb [trusted=yes] file:{self.place}/absent backports main",
+                             sid=self.publish("sid", "7.2.9"))
+        with self.assertRaises(Unreachable):
+            source.from_archive(where, "7.3")
+        self.assertEqual(self.left(), [])
 
     def test_no_suite_has_it(self) -> None:
         where = self.archive(backports=self.publish("backports", "7.4.1"))

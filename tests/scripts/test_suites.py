@@ -73,6 +73,14 @@ class Names(unittest.TestCase):
                 self.assertTrue(suite.beside, suite.name)
 
 
+class Order(unittest.TestCase):
+    def test_longest_first_and_nothing_lost(self) -> None:
+        together = [suite for suite in suites.all_suites(long=False) if suite.beside]
+        found = names(suites.in_turn(together))
+        self.assertEqual(sorted(found), sorted(names(together)))
+        self.assertEqual(found[:len(suites._LONGEST)], list(suites._LONGEST))
+
+
 class Scenarios(unittest.TestCase):
     """A script of tests/vm: which machine it asks for, and what it gets in the short form."""
 

@@ -167,7 +167,7 @@ class Rules(unittest.TestCase):
 class Facts(unittest.TestCase):
     def test_a_text_without_a_fact_is_refused(self) -> None:
         for text in ("As above.", "As above; it stays.", "Any context.", "By the requirement of this function.",
-                     "By the requirements of this function, all of them."):
+                     "By the requirements of this function, all of them.", "As [`count`]."):
             with self.subTest(text):
                 self.assertEqual(audited(f"// SAFETY: {text}\nunsafe {{}}\n").problems,
                                  ['src/here.rs:3: The comment "SAFETY:" names no fact.'])
@@ -176,7 +176,8 @@ class Facts(unittest.TestCase):
                 self.assertEqual(audited(f"// SAFETY: {text}\nunsafe {{}}\n").problems, [])
 
     def test_a_promise_is_not_who_calls(self) -> None:
-        for text in ("Called through the table.", "Called once, before the rest.", "Only called by C."):
+        for text in ("Called through the table.", "Called once, before the rest.", "Only called by C.", "None.",
+                     "The caller evicts `inode`."):
             with self.subTest(text):
                 self.assertRegex(audited(f"/// # Safety\n///\n/// {text}\nunsafe fn f() {{}}\n").problems[0],
                                  "who calls")

@@ -3,10 +3,12 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -38,6 +40,7 @@ WRONG = {
     "powerfail --ops many": "--ops: 'many' is no number",
     "preflight /x": "/x is no directory",
     "profile": "required: METRIC",
+    "rustdoc 7": "unrecognized arguments: 7",
     "series": "required: command",
     "soak --minutes -1": "--minutes: it must be 1 or more, not -1",
     "soak --ops 0": "--ops: it must be 1 or more, not 0",
@@ -145,6 +148,33 @@ class Ends(unittest.TestCase):
     def test_interrupt_says_that_nothing_is_lost(self) -> None:
         self.assertEqual(self.end(KeyboardInterrupt()),
                          (130, "rust_fsdax: interrupted: the next run goes on where this one ended.\n"))
+
+    def test_a_full_disk_is_one_line(self) -> None:
+        status, said = self.end(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/x"))
+        self.assertEqual((status, said),
+                         (1, "rust_fsdax: the disk is full at build/x: make room and run this again.\n"))
+        with self.assertRaises(PermissionError):
+            self.end(PermissionError(errno.EACCES, "no"))
+
+    def logged(self, said: str, explanation: str | None) -> tuple[str, str]:
+        """What a command that fails after it said something raises, and what is printed."""
+        with tempfile.TemporaryDirectory() as place, mock.patch("sys.stderr", io.StringIO()) as printed:
+            with self.assertRaises(Fail) as caught:
+                progress.run_logged(["sh", "-c", f"echo {said}; exit 3"], Path(place) / "log", "do it", quiet=True,
+                                    explain=lambda _: explanation)
+            return str(caught.exception), printed.getvalue()
+
+    def test_what_is_explained_is_one_sentence(self) -> None:
+        self.assertEqual(self.logged("a b", "Mend it."), ("Mend it.", ""))
+
+    def test_what_is_not_explained_is_shown(self) -> None:
+        sentence, printed = self.logged("a b", None)
+        self.assertRegex(sentence, r"^Could not do it \(status 3\): read .*log\.$")
+        self.assertEqual(printed, "    a b\n")
+
+    def test_a_full_disk_comes_before_other_reasons(self) -> None:
+        self.assertEqual(self.logged("x: No space left on device", "Mend it."),
+                         ("Could not do it, since the disk is full: make room and run this again.", ""))
 
     def test_bugs_are_seen(self) -> None:
         with self.assertRaises(ZeroDivisionError), contextlib.redirect_stderr(io.StringIO()):

@@ -37,7 +37,8 @@ static void make_device(const struct env *e, const char *align, struct device *d
 
 	must_load(e);
 	module_bind(e->bound);
-	run("ndctl create-namespace -f -e namespace%s.0 -m devdax -M mem -a %s >/dev/null", number, align);
+	run("ndctl create-namespace -f -e namespace%s.0 -m devdax -M mem -a %s >/dev/null",
+	    number, align);
 	snprintf(d->name, sizeof(d->name), "dax%s.0", number);
 	snprintf(path, sizeof(path), "/dev/%s", d->name);
 	for (int tries = 0; access(path, F_OK); tries++) {
@@ -126,7 +127,8 @@ static void pin_is_waited_for(const struct env *e, const char *align, bool mappe
 	job_start(&job);
 	check(job_sleeps(&job), "the driver went with a page in a pipe");
 	if (mapped)
-		check(try_load(d.map + 128 * PAGE, NULL) == SIGBUS, "a page is there that has no device");
+		check(try_load(d.map + 128 * PAGE, NULL) == SIGBUS,
+		      "a page is there that has no device");
 	unpin_page(&pin, buf);
 	check_page(buf, 164, "page in the pipe");
 	job_succeeds(&job);

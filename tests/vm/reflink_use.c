@@ -78,8 +78,10 @@ static void shared_in_2m(const struct env *e)
 			check_page(q + i * PAGE, i == HUGE + 9 ? 2 : 100 + i, "b after stores");
 	}
 	/* Each has split its own side, and not that of the other. */
-	check(huge_pages(p, HUGE) == 0 && huge_pages(p + HUGE * PAGE, HUGE) == HUGE, "a after stores");
-	check(huge_pages(q, HUGE) == HUGE && huge_pages(q + HUGE * PAGE, HUGE) == 0, "b after stores");
+	check(huge_pages(p, HUGE) == 0 && huge_pages(p + HUGE * PAGE, HUGE) == HUGE,
+	      "a after stores");
+	check(huge_pages(q, HUGE) == HUGE && huge_pages(q + HUGE * PAGE, HUGE) == 0,
+	      "b after stores");
 	must(fsync(a));
 	must(fsync(b));
 	/* One entry of two goes: the other one needs nobody's pin to end. */
@@ -221,8 +223,8 @@ static void huge_clones_race(const struct env *e)
 
 /*
  * Read faults of the source make no page that the clone cannot join. Any of three is enough for
- * that: XFS keeps them out meanwhile, a clone has parts of a large folio, and src/fsdax/make_way.rs
- * has it go. Without all the first clone cannot be read; without the first alone no_fault_half_way()
+ * that: XFS keeps them out meanwhile, a clone has parts of a large folio, and
+ * src/fsdax/make_way.rs has it go. Without all the first clone cannot be read; without the first alone no_fault_half_way()
  * fails, without one of the others alone the KUnit suites of parts and faults.
  */
 static void clones_beside_readers(const struct env *e)
@@ -259,10 +261,12 @@ static void clones_beside_readers(const struct env *e)
 
 #define EXTENTS		((size_t)256)
 #define SEEN		10	/* how often a clone is to be met half-way */
+#define TRIES		2000	/* at most: a busy host may run one CPU at a time */
 
 struct watcher {
 	char *page;		/* of the source */
 	atomic_int clone;	/* its blocks become more only */
+	atomic_int watched;	/* the last clone that the watcher began to look at */
 	off_t most;		/* blocks of it by which it is surely not complete */
 	atomic_int stop, met, passed;
 };
@@ -284,6 +288,7 @@ static void *fault_half_way(void *watcher)
 		/* The next one may be half-way when the fault that waited for this one is done. */
 		int clone = w->clone;
 
+		w->watched = clone;
 		must(madvise(w->page, PAGE, MADV_DONTNEED));
 		if (!half_way(clone, w->most))
 			continue;
@@ -315,17 +320,21 @@ static void no_fault_half_way(const struct env *e)
 	w.most = st.st_blocks * 3 / 4;
 	w.page = map_file(fd, 1, PROT_READ);
 	check(!pthread_create(&thread, NULL, fault_half_way, &w), "no thread");
-	for (int n = 0; n < CLONES && w.met < SEEN; n++) {
-		int clone = new_file(e, "clone");
+	for (int n = 0; n < TRIES && w.met < SEEN; n++) {
+		int clone = new_file(e, "clone"), before = w.clone;
 
 		must(unlink(in_dir(e, "clone")));
-		/* The watcher may be about to look at the one before, which stays open. */
 		w.clone = clone;
+		/* It runs now, and it is done with the one before. */
+		while (w.watched != clone)
+			sched_yield();
+		if (before != fd)
+			must(close(before));
 		clone_all(clone, fd);
 	}
 	w.stop = 1;
 	pthread_join(thread, NULL);
-	check(w.met, "no clone was met half-way");
+	check(w.met, "none of %d clones was met half-way", TRIES);
 	check(!w.passed, "%d of %d faults passed while blocks became shared", w.passed, w.met);
 }
 
