@@ -2,11 +2,9 @@
 /* What a fault does that is more than one call. */
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
-#include <linux/memcontrol.h>
 #include <linux/pgtable.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
-#include <linux/vmstat.h>
 #include "functions.h"
 
 /**
@@ -47,14 +45,4 @@ void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr)
 
 	copy_user_page(to, kaddr, vmf->address, vmf->cow_page);
 	kunmap_local(to);
-}
-
-/**
- * rust_fsdax_count_major_fault() - count a fault that had a block allocated
- * @vmf: the fault
- */
-void rust_fsdax_count_major_fault(struct vm_fault *vmf)
-{
-	count_vm_event(PGMAJFAULT);
-	count_memcg_event_mm(vmf->vma->vm_mm, PGMAJFAULT);
 }

@@ -44,7 +44,6 @@ bool rust_fsdax_is_breaking(struct address_space *mapping);
 bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf);
 int rust_fsdax_copy_page_mc(void *to, const void *from);
 void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr);
-void rust_fsdax_count_major_fault(struct vm_fault *vmf);
 
 /* folio.c */
 void rust_fsdax_reset_head(struct folio *folio);
@@ -81,6 +80,7 @@ struct folio *rust_fsdax_folio_request(struct dev_pagemap *pgmap,
 
 /* series.c */
 bool rust_fsdax_kernel_has_series(void);
+void rust_fsdax_count_major_fault(struct vm_fault *vmf);
 int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops);
 void rust_fsdax_unregister_folio_ops(const struct fsdax_folio_ops *ops);
 int rust_fsdax_register_provider(const struct dax_provider_ops *ops);

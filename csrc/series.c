@@ -8,11 +8,16 @@
 #include <linux/fsdax_provider.h>
 #include <linux/huge_mm.h>
 #include <linux/iomap.h>
+#include <linux/memcontrol.h>
 #include <linux/memremap_owner.h>
 #include <linux/mm.h>
+#include <linux/vmstat.h>
 #include <linux/xarray.h>
 #include "functions.h"
 
+#ifdef CONFIG_MEMCG
+#pragma weak count_memcg_events
+#endif
 #pragma weak dax_entry_mkclean
 #pragma weak dax_register_provider
 #pragma weak dax_trace_insert_pfn_mkwrite
@@ -35,6 +40,10 @@ void prep_compound_page(struct page *page, unsigned int order);
 
 bool rust_fsdax_kernel_has_series(void)
 {
+#ifdef CONFIG_MEMCG
+	if (!count_memcg_events)
+		return false;
+#endif
 	return dax_entry_mkclean && dax_register_provider &&
 	       dax_trace_insert_pfn_mkwrite && dax_trace_load_hole &&
 	       dax_trace_pmd_load_hole && dax_trace_writeback_one &&
@@ -135,4 +144,14 @@ void rust_fsdax_trace_writeback_one(struct inode *inode, pgoff_t index,
 				    pgoff_t count)
 {
 	dax_trace_writeback_one(inode, index, count);
+}
+
+/**
+ * rust_fsdax_count_major_fault() - count a fault that had a block allocated
+ * @vmf: the fault
+ */
+void rust_fsdax_count_major_fault(struct vm_fault *vmf)
+{
+	count_vm_event(PGMAJFAULT);
+	count_memcg_event_mm(vmf->vma->vm_mm, PGMAJFAULT);
 }

@@ -105,7 +105,8 @@ def source_tree() -> Path:
 
 def ensure(kind: str) -> Built:
     """A kernel of this kind, built if it is not there yet."""
-    root, origin = toolchain.ensure(), source.chosen()
+    # What the user got wrong is said before anything is fetched.
+    origin, root = source.chosen(), toolchain.ensure()
     tree = origin.tree if kind == "stock" else patched(origin)
     wanted = config(kind)
     name = cache.key(tree.parent.name, wanted, kind, toolchain.compilers(root))

@@ -24,6 +24,7 @@ _TEST_ONLY = re.compile(r"#\[cfg\(RUST_FSDAX_KUNIT\)\]\n[^;{]*(?:\{\n(?:[^\n]*\n
 _FACADE = re.compile(r"^pub\(crate\) use (?!crate\b|super\b)[^;]*;", re.MULTILINE)
 _USE = re.compile(r"\buse ((?:crate|super)\b[^;]*);")
 _PATH = re.compile(r"\b(?:crate|super)(?:::\w+)+")
+_INLINE = re.compile(r"^(?:pub\(\w+\) )?mod \w+ \{\n.*?^\}", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"\w+|::|[{},]")
 _FN = re.compile(r"^( *)(?:pub(?:\([^)]*\))? )?(?:const )?(?:unsafe )?(?:extern \"C\" )?fn (\w+)", re.MULTILINE)
 
@@ -87,9 +88,16 @@ def graph_of(texts: Mapping[str, str]) -> Graph:
 def _used(name: str, text: str, names: Iterable[str]) -> Iterator[str]:
     known = frozenset(names)
     text = _TEST_ONLY.sub("", _COMMENT.sub(lambda match: " " * len(match[0]), text))
+    # To a module in a file, the file is what is above.
+    above = f"crate::{name.replace('/', '::')}::"
+    text = _INLINE.sub(lambda match: re.sub(r"(?<!::)\bsuper::", above, match[0]), text)
     text = _FACADE.sub("", text)
     paths = [path for match in _USE.finditer(text) for path in _paths(match[1])]
-    paths += [match[0].split("::") for match in _PATH.finditer(_USE.sub("", text))]
+    text = _USE.sub("", text)
+    paths += [match[0].split("::") for match in _PATH.finditer(text)]
+    # A floor may name its own files without more.
+    paths += [["crate", name, match[1]] for match in re.finditer(r"(?<![\w:])(\w+)::", text)
+              if f"{name}/{match[1]}" in known]
     for path in paths:
         if (found := _resolved(name, path, known)) and found != "kunit":
             yield found

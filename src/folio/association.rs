@@ -2,6 +2,9 @@
 
 //! Which entries track a folio, and the lock of that.
 //!
+//! Counterpart of `dax_folio_is_shared()`, `dax_folio_make_shared()`, `dax_associate_entry()` and
+//! of the share count in `dax_folio_put()` of `fs/dax.c`.
+//!
 //! Rules: R5, R11, R13.
 
 use kernel::{
@@ -383,6 +386,11 @@ impl LockedFolio<'_> {
         };
         let to = match self.association() {
             Association::None => return Err(Refused::NotShared),
+            // It has a claim already.
+            Association::Owned { entry, zapped } if entry == place.entry && !zapped => {
+                warn_on_once!(true);
+                return Err(Refused::NotShared);
+            }
             Association::Owned { entry, .. } if entry == place.entry && place.whole => ours,
             // It is revived.
             Association::Shared(share) if place.whole && self.is_zapped_by(place.entry) => {
@@ -569,11 +577,12 @@ impl FolioRef {
     pub(crate) fn hold(self, entry: EntryId) -> Result<HeldFolio, Self> {
         let lock = self.lock();
 
-        // Whoever has the lock of the entry holds its folio once.
-        if !lock.is_owned_by(entry) || warn_on_once!(lock.has(HELD)) {
+        if !lock.is_owned_by(entry) {
             drop(lock);
             return Err(self);
         }
+        // Whoever has the lock of the entry holds its folio once.
+        warn_on_once!(lock.has(HELD));
         lock.own().set_private(lock.page().private() | HELD);
         drop(lock);
         // INVARIANT: Just set.

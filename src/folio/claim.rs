@@ -2,6 +2,9 @@
 
 //! The reference of an entry to its folio.
 //!
+//! Counterpart of `dax_folio_put()` ([`Claim::release`]) and `dax_busy_page()` ([`is_busy`]) of
+//! `fs/dax.c`. [`FolioRef::claim`] takes the place of the sharing in `dax_associate_entry()`.
+//!
 //! Rules: R2, R5, R11.
 
 use core::{
@@ -138,8 +141,8 @@ impl Claim {
     ///
     /// # Safety
     ///
-    /// `entry` is tracked and names `pfn`, and the caller makes it something else before anybody
-    /// else can look.
+    /// `entry` is tracked, or was until now, and names `pfn`. It is locked or the i_pages lock is held, and
+    /// the caller makes it something else before it lets go of that.
     #[inline(always)]
     pub(crate) unsafe fn from_entry(pfn: usize, entry: EntryId) -> Self {
         Self {

@@ -2,6 +2,8 @@
 
 //! The name of an entry, as folios know it.
 //!
+//! fs/dax.c has no counterpart: there it is `folio->mapping` and `folio->index`.
+//!
 //! Rules: R5, R11.
 
 use core::marker::PhantomData;

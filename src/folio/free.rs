@@ -2,6 +2,9 @@
 
 //! 1 -> 0: the free path.
 //!
+//! Counterpart of `free_zone_device_folio()` of `mm/memremap.c`. What it clears is what
+//! `dax_folio_reset_order()` of `fs/dax.c` does.
+//!
 //! Rules: R2, R3, R4, R15.
 
 use super::{

@@ -10,6 +10,9 @@
 //! No word is kept anywhere but in the `struct page`s: a free large folio is known by the mark of
 //! its head ([`super::Folio`] has the table), and its tails lead to the head.
 //!
+//! Counterpart of `dax_folio_init()` ([`Folio::take_shape`]) and of the split in
+//! `dax_folio_reset_order()` ([`dissolve`]) of `fs/dax.c`.
+//!
 //! Rules: R1, R3, R18.
 
 use super::{

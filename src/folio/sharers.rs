@@ -5,6 +5,8 @@
 //! The list is in tail pages of the folio, which have no other use for these words: they are 0 in all
 //! others, and in a folio that is free.
 //!
+//! fs/dax.c has no counterpart: it counts who shares a folio, and does not know them.
+//!
 //! Rules: R11, R24.
 
 use super::{

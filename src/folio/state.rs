@@ -2,6 +2,9 @@
 
 //! What a folio's count means.
 //!
+//! Counterpart of `dax_to_folio()` of `fs/dax.c` ([`Folio::of`], [`FolioRef::from_pfn`]), which has
+//! no states: a count of 0 is idle there.
+//!
 //! Rules: R2, R4, R11.
 
 use core::ptr::NonNull;

@@ -2,7 +2,7 @@
 
 //! Page faults on DAX files of a bound superblock.
 //!
-//! Counterpart of `dax_iomap_pte_fault()`, `dax_iomap_pmd_fault()`, `dax_fault_iter()`,
+//! Counterpart of `dax_iomap_fault()`, `dax_finish_sync_fault()`, `dax_iomap_pte_fault()`, `dax_iomap_pmd_fault()`, `dax_fault_iter()`,
 //! `dax_load_hole()`, `dax_pmd_load_hole()`, `dax_fault_cow_page()` and
 //! `dax_insert_pfn_mkwrite()` of `fs/dax.c`. Three things differ. The entry holds a reference to
 //! the folio, so that mapping it needs no temporary one. The entry lock is a guard, so that it

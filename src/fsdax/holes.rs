@@ -2,6 +2,8 @@
 
 //! Holes that write(2) fills: the pages that show them go.
 //!
+//! Takes the place of `invalidate_inode_pages2_range()` in `dax_iomap_iter()` of `fs/dax.c`.
+//!
 //! Rules: R9.
 
 use crate::{

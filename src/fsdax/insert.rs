@@ -2,7 +2,9 @@
 
 //! Making an entry a tracked one.
 //!
-//! Counterpart of `dax_insert_entry()` of `fs/dax.c`.
+//! Counterpart of `dax_insert_entry()` of `fs/dax.c`. What else that does is elsewhere: the inode is
+//! marked dirty in `fault.rs`, zero pages become entries in [`LockedEntry::set_hole`], and a block that
+//! is replaced goes in `give_up.rs`.
 //!
 //! Rules: R1, R5, R7, R11.
 
@@ -142,7 +144,8 @@ const LOST_RACES: u32 = 64;
 /// A large one, whose pages are all looked at each time, after fewer.
 const LOST_LARGE_RACES: u32 = 2;
 
-/// Claims the folio that `live` takes a pgmap for, for the entry.
+/// Claims the folio that `live` takes a pgmap for, for the entry. Takes the place of
+/// `dax_associate_entry()` in `dax_insert_entry()`.
 #[inline(always)]
 fn activate(
     locked: &LockedEntry<'_>,
@@ -164,7 +167,8 @@ fn activate(
     join(&id, entry.order(), may_share, live)
 }
 
-/// [`activate`] for a folio that is in use, or was a moment ago.
+/// [`activate`] for a folio that is in use, or was a moment ago: in `dax_associate_entry()` that of a
+/// shared block.
 #[cold]
 #[inline(never)]
 fn join(
@@ -219,7 +223,8 @@ fn join(
 /// - `EEXIST`: there is an entry for another pfn, or of another order.
 /// - `EBUSY`, `ENXIO`, `ERANGE`: as [`insert`].
 ///
-/// Process context, may sleep. The filesystem's lock keeps breaks out.
+/// Process context, may sleep. The filesystem's lock keeps breaks out. For other modules: fs/dax.c
+/// has no counterpart.
 pub(crate) fn insert_at(
     mapping: Mapping<'_>,
     index: usize,
@@ -238,7 +243,8 @@ pub(crate) fn insert_at(
 /// Undoes an [`insert`] that made `locked` tracked, where `old` was before.
 ///
 /// A zapped entry is zapped again; any other becomes an empty one, which is removed when it is
-/// unlocked, unless somebody got hold of the folio meanwhile: then it stays, zapped.
+/// unlocked, unless somebody got hold of the folio meanwhile: then it stays, zapped. fs/dax.c has no
+/// counterpart: there the entry stays if it could not be mapped.
 #[cold]
 #[inline(never)]
 pub(crate) fn undo_insert(locked: &mut LockedEntry<'_>, old: Entry) {

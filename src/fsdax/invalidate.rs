@@ -2,8 +2,9 @@
 
 //! Entries that go, or become clean, without a break.
 //!
-//! Counterpart of `dax_delete_mapping_range()`, `__dax_invalidate_entry()` and
-//! `__dax_clear_dirty_range()` of `fs/dax.c`.
+//! Counterpart of `dax_delete_mapping_range()`, `dax_delete_mapping_entry()`,
+//! `dax_invalidate_mapping_entry_sync()`, `__dax_invalidate_entry()` and `__dax_clear_dirty_range()` of
+//! `fs/dax.c`.
 //!
 //! Rules: R6, R9, R12.
 

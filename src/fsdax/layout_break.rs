@@ -3,9 +3,10 @@
 //! The layout break.
 //!
 //! Counterpart of `dax_break_layout()` and `dax_break_layout_final()` ([`break_layouts`]),
-//! `dax_layout_busy_page_range()` ([`busy_pfn`]), `dax_busy_page()` ([`busy_entry`]),
-//! `wait_page_idle()` ([`wait_for`]) and, for the range of a break, `dax_delete_mapping_range()`
-//! ([`remove_range`]) of `fs/dax.c`.
+//! `dax_layout_busy_page_range()` ([`busy_pfn`], with its search in [`busy_entry`]),
+//! `wait_page_idle()` and `wait_page_idle_uninterruptible()` ([`wait_for`]) and, for the range of a
+//! break, `dax_delete_mapping_range()` ([`remove_range`]) of `fs/dax.c`. [`settle_next`] takes the place
+//! of one round of the loop of `dax_break_layout()`. What is not named here has no counterpart.
 //!
 //! A break works in three steps, each of which visits an entry once:
 //!
@@ -166,7 +167,8 @@ fn break_and_remove(mapping: Mapping<'_>, range: Range, data: Data, on_busy: OnB
     Ok(())
 }
 
-/// Step 1: zaps all entries in `range`. Returns whether any folio is busy.
+/// Step 1: zaps all entries in `range`, where the loop of `dax_layout_busy_page_range()` only looks.
+/// Returns whether any folio is busy.
 fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Left {
     let mut left = Left::Idle;
     let mut walk = Walk::new(mapping, range);

@@ -2,6 +2,9 @@
 
 //! Taking the reference from an entry, whose slot stays until its folio is idle.
 //!
+//! fs/dax.c has no counterpart: what is nearest is `dax_disassociate_entry()`, after which the slot
+//! is cleared or used again in any case.
+//!
 //! Rules: R5, R6.
 
 use crate::{
@@ -23,8 +26,8 @@ pub(super) enum Spent {
 
 /// Zaps an entry, if it is tracked: its reference goes, the slot stays unless it is spent.
 pub(super) fn zap(at: At<'_, '_>, spent: Spent) -> Left {
-    at.zap(|seen| {
-        if spent == Spent::Stays || seen.marks().is_dirty() {
+    at.zap(|marks| {
+        if spent == Spent::Stays || marks.is_dirty() {
             After::Zapped
         } else {
             After::Removed

@@ -2,6 +2,8 @@
 
 //! The breaks that sleep, which faults of their file find out (`csrc/breaks.c`).
 //!
+//! fs/dax.c has no counterpart: a break looks from the start of its range again after each wait.
+//!
 //! Rules: R8, R23.
 
 use core::mem::MaybeUninit;

@@ -2,6 +2,8 @@
 
 //! A file, as its `struct address_space`, and parts of it.
 //!
+//! fs/dax.c has no counterpart: it passes a `struct address_space`.
+//!
 //! Rules: R8, R9, R14.
 
 use core::{

@@ -2,6 +2,9 @@
 
 //! What the filesystem says of a part of a file, for a fault.
 //!
+//! Counterpart of the loops of `iomap_iter()` in `dax_iomap_pte_fault()` and
+//! `dax_iomap_pmd_fault()` ([`Iomaps`]), and of `dax_iomap_pgoff()`, of `fs/dax.c`.
+//!
 //! Rules: R17, R24.
 
 use core::marker::PhantomData;

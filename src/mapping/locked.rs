@@ -2,6 +2,10 @@
 
 //! The lock of an entry.
 //!
+//! Counterpart of `dax_lock_entry()`, `dax_unlock_entry()`, `grab_mapping_entry()`
+//! ([`LockedEntry::grab`]), `get_next_unlocked_entry()` ([`Mapping::lock_entry`]), and of the loop
+//! of `dax_lock_folio()` ([`with_entry_of`]), of `fs/dax.c`.
+//!
 //! Rules: R5, R13.
 
 use kernel::{
@@ -322,15 +326,16 @@ impl<'m> LockedEntry<'m> {
 
     /// Drops the reference of the entry, if it is tracked: it is zapped then.
     ///
-    /// Returns whether pins, which nobody else waits for, keep the folio busy that it names. Such an
-    /// entry has [`Mark::Busy`].
+    /// Returns whether pins, which nobody else waits for, keep the folio busy that it names. One that was
+    /// tracked has [`Mark::Busy`] in any case.
     pub(crate) fn zap(&mut self) -> Left {
         let was = self.entry;
         let busy = match was.kind() {
             Kind::Tracked => {
                 self.set(was.zapped(), |marks| marks.set(Mark::Busy));
                 trace::zap(|| self.mapping.event(self.index, was));
-                // SAFETY: The entry was tracked until now, and nobody else can change it.
+                // SAFETY: The entry was tracked and named the pfn until now. It is locked, so that
+                // nobody else gives it another reference.
                 let claim = unsafe { Claim::from_entry(was.pfn(), self.id()) };
                 claim.release() == Left::Busy && is_busy(was.pfn(), self.id())
             }

@@ -11,6 +11,9 @@
 //! unlocks. A turn that finds the entry gone, or another one, is passed on when [`Pages`] is
 //! dropped. Those that walk wait until the entry may be looked at, and are woken with it.
 //!
+//! Counterpart of `dax_entry_waitqueue()` (`address_of`), `dax_wake_entry()` (`wake`),
+//! `wait_entry_unlocked()` and `put_unlocked_entry()` (`give_back`) of `fs/dax.c`.
+//!
 //! Rules: R8, R9, R10, R13.
 
 use core::mem::ManuallyDrop;

@@ -7,6 +7,8 @@
 //! most often by an umount, only what is being evicted is seen: such an inode is in no list. If
 //! its eviction waits, it is found among the waiters.
 //!
+//! fs/dax.c has no counterpart.
+//!
 //! Rules: R10, R12, R22.
 
 use kernel::sync::Arc;

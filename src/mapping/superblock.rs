@@ -7,6 +7,8 @@
 //! is held for a moment. Nor is an inode evicted under any of them, since the eviction may wait
 //! for a pin, or for the thaw of the filesystem, which needs `s_umount`: see `csrc/iput.c`.
 //!
+//! fs/dax.c has no counterpart.
+//!
 //! Rules: R10, R22.
 
 use core::ptr::NonNull;

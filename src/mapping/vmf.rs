@@ -2,6 +2,9 @@
 
 //! `struct vm_fault`: what a fault asks for, and what it may map.
 //!
+//! Counterpart of `copy_cow_page_dax()` ([`CowFault::copy`]) and `dax_fault_check_fallback()`, and
+//! of the calls of `vmf_insert_*()` ([`Fault::map`]), of `fs/dax.c`.
+//!
 //! Rules: R7, R14, R17.
 
 use core::marker::PhantomData;

@@ -2,6 +2,8 @@
 
 //! The tasks that wait until a folio is idle, for debugfs and the log.
 //!
+//! fs/dax.c has no counterpart.
+//!
 //! Rules: R12.
 
 use kernel::{

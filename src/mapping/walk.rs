@@ -5,6 +5,9 @@
 //! A walk waits for entries that are locked, and lets irqs and other tasks in once per [`BATCH`]
 //! pages: none of its users can forget either.
 //!
+//! Counterpart of the loops of `xas_for_each()` in `fs/dax.c`, with
+//! `wait_entry_unlocked_exclusive()` and the pause after `XA_CHECK_SCHED` entries in them.
+//!
 //! Rules: R5, R8, R10.
 
 use core::ops::Deref;
@@ -205,9 +208,9 @@ impl<'w, 'm> At<'w, 'm> {
     /// Drops the reference of a tracked entry, and does with the slot what `if_idle` says, if that is
     /// what is left of the folio. A busy one keeps it, zapped, with the mark [`Mark::Busy`].
     ///
-    /// Nobody can look in between.
+    /// Nobody can look in between. Follows `dax_disassociate_entry()`.
     #[inline(always)]
-    pub(crate) fn zap(self, if_idle: impl FnOnce(&mut Seen<'_, 'm>) -> After) -> Left {
+    pub(crate) fn zap(self, if_idle: impl FnOnce(&mut Marks<'_, 'm>) -> After) -> Left {
         let Self(mut seen) = self;
         let (entry, id) = (seen.entry, seen.id());
         if entry.kind() != Kind::Tracked {
@@ -219,7 +222,7 @@ impl<'w, 'm> At<'w, 'm> {
         let left = unsafe { Claim::from_entry(entry.pfn(), id) }.release();
         if left == Left::Busy {
             trace::break_busy(|| seen.event());
-        } else if if_idle(&mut seen) == After::Removed {
+        } else if if_idle(&mut seen.marks()) == After::Removed {
             trace::remove(|| seen.event());
             seen.walk.pages.remove(entry);
             return left;
@@ -234,7 +237,7 @@ impl<'w, 'm> At<'w, 'm> {
         left
     }
 
-    /// Whether a folio is busy that the zapped entry names.
+    /// Whether a folio is busy that the zapped entry names. Takes the place of `dax_busy_page()`.
     ///
     /// If not, the mark [`Mark::Busy`] goes, whatever the entry is.
     pub(crate) fn look_again(&mut self) -> Left {
@@ -250,7 +253,8 @@ impl<'w, 'm> At<'w, 'm> {
 
     /// Removes the entry, with its marks.
     ///
-    /// One that has a reference loses it first. What is busy stays: see [`Self::look_again`].
+    /// One that has a reference loses it first. What is busy stays: see [`Self::look_again`]. Follows
+    /// the end of `__dax_invalidate_entry()`.
     pub(crate) fn remove(mut self) {
         if self.entry().kind() == Kind::Tracked {
             warn_on_once!(true);
@@ -293,7 +297,7 @@ impl<'w, 'm> At<'w, 'm> {
     }
 
     /// Locks the entry and drops the i_pages lock while `f` has it, and unlocks it after `marks`
-    /// changed its marks, under the i_pages lock.
+    /// changed its marks, under the i_pages lock. Follows `dax_writeback_one()`.
     #[inline(always)]
     pub(super) fn with_locked<R>(
         self,

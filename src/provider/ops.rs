@@ -14,8 +14,7 @@ use kernel::{
         c_uint,
         c_ulong, //
     },
-    prelude::*,
-    ThisModule, //
+    prelude::*, //
 };
 
 use crate::{

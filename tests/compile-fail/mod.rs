@@ -7,6 +7,7 @@
 
 use crate::{
     folio::{
+        self,
         Claim,
         EntryId,
         FolioRef, //
@@ -22,7 +23,8 @@ use crate::{
         DaxDevice,
         DeviceMemory,
         DeviceReadGuard,
-        Order, //
+        Order,
+        PgmapRef, //
     }, //
 };
 
@@ -52,6 +54,18 @@ fn one_reference_for_two_entries(
 /// A reference of another kind makes none: no entry of a file gets a folio that was not associated.
 fn entry_for_a_folio_that_was_not_claimed(locked: &mut LockedEntry<'_>, folio: FolioRef) {
     let _ = locked.track(folio, |_| ()); //~ E0308
+}
+
+/// A folio of a pgmap that may be dying is looked at, and not requested.
+fn request_from_a_dying_pgmap(locked: &LockedEntry<'_>) {
+    if let Some(pgmap) = PgmapRef::dying_or_live(locked.entry().pfn()) {
+        let _ = folio::request(pgmap, &locked.locked_id()); //~ E0308
+    }
+}
+
+/// A folio is requested for an entry that is locked.
+fn request_without_the_lock(pgmap: PgmapRef, entry: EntryId) {
+    let _ = folio::request(pgmap, &entry); //~ E0308
 }
 
 /// The reference that a folio of an entry is lent by stays with the entry while it is lent.

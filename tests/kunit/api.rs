@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn there_is_one_owner_and_one_provider() -> Result {
         check_eq!(provider::Owner::register().err(), Some(EBUSY));
-        let again = provider::Provider::register(crate::ffi::compat::this_module());
+        let again = provider::Provider::register();
         check_eq!(again.err(), Some(EBUSY));
         Ok(())
     }

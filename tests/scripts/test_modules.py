@@ -31,6 +31,14 @@ class Uses(unittest.TestCase):
             with self.subTest(text):
                 self.assertEqual(graph(mapping__pages=text).uses["mapping/pages"], used)
 
+    def test_a_floor_names_its_own_files_without_more(self) -> None:
+        self.assertEqual(graph(ffi="const A: u32 = sleep::A;\n").uses["ffi"], {"ffi/sleep"})
+        self.assertEqual(graph(ffi="const A: u32 = other::sleep::A;\n").uses["ffi"], frozenset())
+
+    def test_above_a_module_in_a_file_is_the_file(self) -> None:
+        text = "pub(crate) mod inner {\n    use super::A;\n    use super::super::free::B;\n}\n"
+        self.assertEqual(graph(folio__claim=text).uses["folio/claim"], {"folio/free"})
+
     def test_what_a_floor_gives_is_no_use(self) -> None:
         self.assertEqual(graph().uses["folio"], frozenset())
         self.assertEqual(modules.problems(graph(folio__free="use super::state::Folio;", folio__state="")), [])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import preflight
+from fsdaxlib import kernel, preflight, source
 from fsdaxlib.progress import CHECKOUT, Fail
 
 CONFIG = """\
@@ -22,6 +22,9 @@ CONFIG_FS_DAX=y
 CONFIG_TRANSPARENT_HUGEPAGE=y
 CONFIG_SPARSEMEM_VMEMMAP=y
 """
+FOR_OTHERS = {"dax_bind_device", "dax_bind_provider", "dax_break_layout_range", "dax_provider_key",
+              "dax_unbind_device", "dax_unbind_provider", "pgmap_alloc_folios", "pgmap_offset",
+              "pgmap_request_folio"}
 PROGRAMS = {"rustc": "rustc 1.96.1 (31fca3adb 2026-06-26)", "clang": "Debian clang version 19.1.7",
             "bindgen": "bindgen 0.71.1", "ld.lld": "Debian LLD 19.1.7"}
 
@@ -102,13 +105,23 @@ class Series(unittest.TestCase):
     def test_every_weak_symbol_is_asked_for(self) -> None:
         text = (CHECKOUT / "csrc/series.c").read_text()
         weak = re.findall(r"^#pragma weak (\w+)$", text, re.MULTILINE)
-        asked = re.search(r"kernel_has_series\(void\)\n\{\n\treturn ([^;]*);", text)
+        asked = re.search(r"kernel_has_series\(void\)\n\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL)
         assert asked
-        self.assertEqual(asked[1].replace("&&", " ").split(), weak)
+        self.assertEqual([word for word in re.findall(r"\w+", asked[1]) if word in weak], weak)
         self.assertEqual(weak, sorted(set(weak)))
         for other in (*CHECKOUT.glob("csrc/*.c"), *CHECKOUT.glob("rust/*.c")):
             if other.name != "series.c":
                 self.assertNotIn("weak", other.read_text(), other.name)
+
+
+    def test_what_the_series_exports_is_weak(self) -> None:
+        weak = set(re.findall(r"^#pragma weak (\w+)$", (CHECKOUT / "csrc/series.c").read_text(), re.MULTILINE))
+        for series in source.supported():
+            exported = {name for patch in kernel.patches(series)
+                        for name in re.findall(r"^\+EXPORT_SYMBOL\w*\((\w+)", patch.read_text(), re.MULTILINE)}
+            # The rest is for file systems and drivers.
+            self.assertEqual(exported - weak, FOR_OTHERS, series)
+            self.assertEqual(weak - exported, set(), series)
 
 
 if __name__ == "__main__":

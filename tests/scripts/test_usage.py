@@ -58,10 +58,16 @@ WRONG = {
 
 
 def run(command: str) -> subprocess.CompletedProcess[str]:
+    """What a command does with an empty cache, in which wrong use leaves nothing."""
     environment = {name: value for name, value in os.environ.items()
                    if name not in ("SERIES", "KERNEL_SOURCE", "MAKEFLAGS", "MFLAGS")}
-    return subprocess.run(command, shell=True, cwd=CHECKOUT, env=environment, capture_output=True,  # noqa: S602
-                          text=True, check=False)
+    with tempfile.TemporaryDirectory() as cache:
+        environment["XDG_CACHE_HOME"] = cache
+        done = subprocess.run(command, shell=True, cwd=CHECKOUT, env=environment,  # noqa: S602
+                              capture_output=True, text=True, check=False)
+        made = [str(path) for path in Path(cache).glob("*/*") if path.name != "locks"]
+        assert not made, f"{command}: {made}: {done.stderr}"
+        return done
 
 
 class Wrong(unittest.TestCase):
