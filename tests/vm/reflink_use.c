@@ -264,20 +264,27 @@ static void clones_beside_readers(const struct env *e)
 #define SEEN		10	/* how often a clone is to be met half-way */
 #define TRIES		2000	/* at most: a busy host may run one CPU at a time */
 
+struct target {
+	int fd;
+	blkcnt_t before;	/* XFS may count some that an earlier life of the inode left */
+};
+
 struct watcher {
-	char *page;		/* of the source */
-	atomic_int clone;	/* its blocks become more only */
-	atomic_int watched;	/* the last clone that the watcher began to look at */
-	off_t most;		/* blocks of it by which it is surely not complete */
+	char *page;			/* of the source */
+	struct target *_Atomic clone;	/* its blocks become more only */
+	struct target *_Atomic watched;	/* the last one that the watcher began to look at */
+	blkcnt_t most;			/* blocks of it by which it is surely not complete */
 	atomic_int stop, met, passed;
 };
 
-static bool half_way(int clone, off_t most)
+static bool half_way(const struct target *clone, blkcnt_t most)
 {
 	struct stat st;
+	blkcnt_t n;
 
-	must(fstat(clone, &st));
-	return st.st_blocks && st.st_blocks < most;
+	must(fstat(clone->fd, &st));
+	n = st.st_blocks - clone->before;
+	return n > 0 && n < most;
 }
 
 /* Faults of the source that begin while the clone has some of the blocks. */
@@ -287,11 +294,11 @@ static void *fault_half_way(void *watcher)
 
 	while (!w->stop) {
 		/* The next one may be half-way when the fault that waited for this one is done. */
-		int clone = w->clone;
+		struct target *clone = w->clone;
 
 		w->watched = clone;
 		must(madvise(w->page, PAGE, MADV_DONTNEED));
-		if (!half_way(clone, w->most))
+		if (!clone || !half_way(clone, w->most))
 			continue;
 		w->met++;
 		check(!try_load(w->page, NULL), "the source is not readable");
@@ -304,10 +311,13 @@ static void *fault_half_way(void *watcher)
 static void no_fault_half_way(const struct env *e)
 {
 	int fd = new_file(e, "source"), gaps = new_file(e, "gaps");
-	struct watcher w = { .clone = fd };
+	struct target target[2] = { { .fd = -1 }, { .fd = -1 } };
+	struct watcher w = { };
 	pthread_t thread;
 	struct stat st;
 
+	must(fstat(fd, &st));
+	w.most = st.st_blocks;
 	for (size_t i = 0; i < EXTENTS; i++) {
 		char page[PAGE];
 
@@ -318,20 +328,24 @@ static void no_fault_half_way(const struct env *e)
 		must(fsync(gaps));
 	}
 	must(fstat(fd, &st));
-	w.most = st.st_blocks * 3 / 4;
+	w.most = (st.st_blocks - w.most) * 3 / 4;
 	w.page = map_file(fd, 1, PROT_READ);
 	check(!pthread_create(&thread, NULL, fault_half_way, &w), "no thread");
 	for (int n = 0; n < TRIES && w.met < (n < CLONES ? SEEN : 1); n++) {
-		int clone = new_file(e, "clone"), before = w.clone;
+		struct target *clone = &target[n % 2];
 
+		/* The watcher is done with it since it looks at the other one. */
+		if (clone->fd >= 0)
+			must(close(clone->fd));
+		clone->fd = new_file(e, "clone");
 		must(unlink(in_dir(e, "clone")));
+		must(fstat(clone->fd, &st));
+		clone->before = st.st_blocks;
 		w.clone = clone;
-		/* It runs now, and it is done with the one before. */
+		/* It runs now. */
 		while (w.watched != clone)
 			sched_yield();
-		if (before != fd)
-			must(close(before));
-		clone_all(clone, fd);
+		clone_all(clone->fd, fd);
 	}
 	w.stop = 1;
 	pthread_join(thread, NULL);

@@ -200,11 +200,13 @@ static void list_name(const struct test *t, const struct env *e)
 
 static void run_test(const struct test *t, const struct env *e)
 {
+	struct timespec begun, ended;
 	bool hung, gone, skipped;
 	int status;
 	pid_t pid;
 
 	fflush(stdout);
+	clock_gettime(CLOCK_MONOTONIC, &begun);
 	pid = fork();
 	if (!pid) {
 		setpgid(0, 0);
@@ -236,6 +238,9 @@ static void run_test(const struct test *t, const struct env *e)
 	failed += status && !skipped;
 	printf("%sok %d - ", status && !skipped ? "not " : "", ++number);
 	print_name(t, e, skipped ? " # SKIP" : "");
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	/* For who asks where the time goes. */
+	printf("# %ld s\n", (long)(ended.tv_sec - begun.tv_sec));
 	empty_dir(e->dir);
 }
 
