@@ -51,7 +51,9 @@ _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 
 
 # What takes longest begins first, so that nothing is alone at the end.
-_LONGEST = ("kunit", "test_xfs_huge", "test_options", "test_xfs_reflink", "test_xfs", "test_inject", "test_ext4")
+_LONGEST = ("kunit", "test_xfs_huge", "test_options", "test_inject", "test_xfs_reflink", "test_xfs", "test_observe",
+            "test_nvdimm", "test_ext4_huge", "test_xfs_layout", "test_stock", "test_ext4_layout", "coverage", "model",
+            "test_ext4")
 
 
 @dataclass(frozen=True)
