@@ -26,7 +26,7 @@ def build(kernel: Built, *, kunit: bool) -> Path:
 
     The source is looked at once in a process.
     """
-    if kernel.kind == "gcc":
+    if kernel.kind == "gcc" and not kunit:
         return _build_own(kernel)
     out = _out(kernel)
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):

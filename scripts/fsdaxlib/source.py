@@ -270,7 +270,7 @@ def _unpack(file: Path, tree: Path) -> None:
         file, out = next(out.glob("usr/src/linux-source-*.tar.*")), tree
     tree.mkdir(parents=True)
     # A name that begins with "./" has a component more.
-    run(["tar", "-x", "-f", f"/from/{file.name}", "-C", "/to", r"--transform=s,^\(\./\)\?[^/]*/\?,,rSH",
+    run(["tar", "-x", "-f", f"/from/{file.name}", "-C", "/to", r"--transform=s,^\(\./\)\?[^/]*/\?,,rSh",
          "--no-same-owner"], file.parent, file.name)
     shutil.rmtree(tree.with_name("package"), ignore_errors=True)
 

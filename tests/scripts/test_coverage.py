@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from fsdaxlib import counters, coverage
+from fsdaxlib.progress import CHECKOUT
 
 TEXT = """\
 pub(crate) fn first(x: u32) -> u32 {
@@ -81,6 +82,20 @@ class Judge(unittest.TestCase):
     def test_badly_written(self) -> None:
         self.assertEqual(len(problems("reason\n" + EXPLAINED)), 1)
         self.assertEqual(len(problems(EXPLAINED + "[src/a.rs second sometimes]\n\tthird();\n")), 1)
+
+
+class Explanations(unittest.TestCase):
+    def test_what_is_explained_is_there(self) -> None:
+        found, wrong = coverage.parse_explanations((CHECKOUT / "tests/coverage/unreached").read_text())
+        self.assertEqual(wrong, [])
+        for entry in found:
+            with self.subTest(f"{entry.file} {entry.function}"):
+                text = (CHECKOUT / entry.file).read_text().splitlines()
+                functions = coverage.File(entry.file, text, {}).functions()
+                here = [line.strip() for line, function in zip(text, functions[1:], strict=True)
+                        if function == entry.function]
+                self.assertTrue(here)
+                self.assertEqual([line for line in entry.lines if line != "..." and line not in here], [])
 
 
 class Functions(unittest.TestCase):

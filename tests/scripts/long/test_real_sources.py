@@ -73,6 +73,18 @@ class RealSources(unittest.TestCase):
     def test_tarball_whose_names_begin_with_a_dot(self) -> None:
         self.same(self.take(str(self.pack("./linux-7"))))
 
+    def test_hard_links_in_a_tarball(self) -> None:
+        made = self.place / "made/linux-7"
+        made.mkdir(parents=True)
+        (made / "Makefile").write_text("all:\n")
+        (made / "same").hardlink_to(made / "Makefile")
+        for name, top in (("plain", "linux-7"), ("dot", "./linux-7")):
+            with self.subTest(name):
+                file = self.place / f"{name}.tar"
+                subprocess.run(["tar", "-c", "-f", file, "-C", made.parent, top], check=True)
+                source._unpack(file, self.place / name)
+                self.assertTrue((self.place / name / "same").samefile(self.place / name / "Makefile"))
+
     def test_tree(self) -> None:
         self.same(self.take(str(self.origin.tree)))
 
