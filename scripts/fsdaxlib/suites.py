@@ -51,9 +51,10 @@ _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 
 
 # What takes longest begins first, so that nothing is alone at the end.
-_LONGEST = ("kunit", "test_xfs_huge", "test_options", "test_inject", "test_xfs_reflink", "test_xfs", "test_observe",
-            "test_nvdimm", "test_ext4_huge", "test_xfs_layout", "test_stock", "test_ext4_layout", "coverage", "model",
-            "test_ext4")
+_LONGEST = ("kunit", "test_xfs_huge", "test_inject", "test_options", "test_xfs_reflink", "test_observe", "test_xfs",
+            "test_ext4_huge", "test_nvdimm", "test_xfs_layout", "test_stock", "test_ext4_layout", "model", "test_ext4",
+            "coverage", "kunit-module", "test_ext4_stress", "test_xfs_stress", "test_module", "test_devdax",
+            "test_xfs_powerfail", "scripts")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def all_suites(long: bool = False) -> list[Suite]:
     """Every suite, quick ones first; LONG runs all that each has."""
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
-    return [Suite("scripts", partial(_scripts, long)), Suite("audit", _audit), *host, Suite("series", _series),
-            Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
+    return [Suite("scripts", partial(_scripts, long), beside=True), Suite("audit", _audit), *host,
+            Suite("series", _series), Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
             Suite("coverage", _coverage, beside=True), *module_suites(Setup(), long)]
 
 
