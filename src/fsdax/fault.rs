@@ -24,7 +24,8 @@ use super::{
     insert::{
         insert_live,
         undo_insert,
-        InsertError, //
+        InsertError,
+        Live, //
     },
     make_way::make_way,
     replace::{
@@ -58,7 +59,8 @@ use crate::{
     pgmap::{
         DeviceMemory,
         DeviceReadGuard,
-        Order, //
+        Order,
+        PgmapRef, //
     }, //
 };
 
@@ -175,7 +177,7 @@ pub(crate) fn iomap_fault(
         return vm_fault::FALLBACK.into();
     }
 
-    let locked = match LockedEntry::grab(mapping, vmf.index(), order) {
+    let mut locked = match LockedEntry::grab(mapping, vmf.index(), order) {
         Ok(locked) => locked,
         Err(GrabError::NoMemory) => return vm_fault::OOM.into(),
         Err(GrabError::Conflict) => return vm_fault::FALLBACK.into(),
@@ -191,7 +193,24 @@ pub(crate) fn iomap_fault(
     if vmf.is_write() && is_replaced_later(&locked, WAIT_MS) {
         return wait_to_replace(vmf.mapping(), locked).into();
     }
-    fault_locked(vmf, order, can_sync, ops, locked)
+    let (mut outcome, then) = fault_locked(vmf, order, can_sync, ops, &mut locked);
+    match then {
+        Then::Return => {
+            if vmf.cow().is_some() {
+                locked.unlock();
+            }
+        }
+        Then::WaitForPins => {
+            set_replaced(&locked);
+            outcome.ret = wait_to_replace(mapping, locked);
+        }
+        Then::MakeWay(pfn, shared) => {
+            // Whoever holds the entry of the other file may need ours.
+            drop(locked);
+            outcome.ret = have_way_made(vmf, pfn, shared);
+        }
+    }
+    outcome
 }
 
 /// [`iomap_fault`] with the entry locked.
@@ -201,10 +220,10 @@ fn fault_locked(
     order: Order,
     can_sync: bool,
     ops: IomapOps<'_>,
-    mut locked: LockedEntry<'_>,
-) -> Outcome {
-    let (mapping, index) = (vmf.mapping(), vmf.index_of(order));
-    let mut iomaps = Iomaps::new(mapping, index, order, vmf.is_write(), ops);
+    locked: &mut LockedEntry<'_>,
+) -> (Outcome, Then) {
+    let index = vmf.index_of(order);
+    let mut iomaps = Iomaps::new(vmf.mapping(), index, order, vmf.is_write(), ops);
     let mut outcome = Outcome::from(match order {
         Order::Pte => 0,
         Order::Pmd => vm_fault::FALLBACK,
@@ -212,7 +231,7 @@ fn fault_locked(
     let mut then = Then::Return;
 
     while let Some(mut extent) = iomaps.next() {
-        let served = serve(vmf, order, &mut extent, &mut locked);
+        let served = serve(vmf, order, &mut extent, locked);
         if !outcome.take(served, can_sync, &mut then) {
             // An extent that is not done ends the iteration.
             continue;
@@ -229,26 +248,11 @@ fn fault_locked(
     if order == Order::Pte {
         outcome.error = Some(error);
     }
-    match then {
-        Then::Return => {
-            if vmf.cow().is_some() {
-                locked.unlock();
-            }
-            if outcome.ret == 0 && error != 0 {
-                outcome.ret = vm_fault::from_errno(Error::from_errno(error));
-            }
-        }
-        Then::WaitForPins => {
-            set_replaced(&locked);
-            outcome.ret = wait_to_replace(mapping, locked);
-        }
-        Then::MakeWay(pfn, shared) => {
-            // Whoever holds the entry of the other file may need ours.
-            drop(locked);
-            outcome.ret = have_way_made(vmf, pfn, shared);
-        }
+    // What is done after a fault that was not served has a result of its own.
+    if outcome.ret == 0 && error != 0 {
+        outcome.ret = vm_fault::from_errno(Error::from_errno(error));
     }
-    outcome
+    (outcome, then)
 }
 
 /// For how long a fault sleeps, with the filesystem's lock, until it is taken again.
@@ -421,12 +425,28 @@ fn track(
     let whole = locked.entry().order();
 
     // The request takes its pgmap reference before the device may go.
-    let tracked = insert_live(locked, first, shared, dirty, || {
-        memory.reference(first, whole)
-    });
-    tracked
+    let from = Accessed {
+        memory: &memory,
+        first,
+        whole,
+    };
+    insert_live(locked, first, shared, dirty, &from)
         .map(|fresh| (fresh, pfn))
         .map_err(|e| refused(e, pfn, whole))
+}
+
+/// The folio of order `whole` at `first` around memory that the device gave access to.
+struct Accessed<'a> {
+    memory: &'a DeviceMemory<'a>,
+    first: usize,
+    whole: Order,
+}
+
+impl Live for Accessed<'_> {
+    #[inline(always)]
+    fn live(&self) -> Result<PgmapRef> {
+        self.memory.reference(self.first, self.whole)
+    }
 }
 
 /// What it means for a fault that the entry of order `whole` cannot track the page at `pfn`.

@@ -83,10 +83,32 @@ pub(crate) fn insert(
     may_share: bool,
 ) -> Result<bool, InsertError> {
     let order = locked.entry().order();
-    insert_live(locked, pfn, may_share, false, || PgmapRef::live(pfn, order))
+    insert_live(locked, pfn, may_share, false, &ByPfn { pfn, order })
 }
 
-/// [`insert`] of a folio whose pgmap `live` finds. If it is `dirty`, the entry is marked so, under
+/// What finds the pgmap of a folio that is to be requested, and takes a reference to it.
+pub(super) trait Live {
+    /// The reference, for a folio that starts where the entry says. Any context.
+    ///
+    /// # Errors
+    ///
+    /// As [`PgmapRef::live`].
+    fn live(&self) -> Result<PgmapRef>;
+}
+
+/// The look-up of a pfn that somebody else names.
+struct ByPfn {
+    pfn: usize,
+    order: Order,
+}
+
+impl Live for ByPfn {
+    fn live(&self) -> Result<PgmapRef> {
+        PgmapRef::live(self.pfn, self.order)
+    }
+}
+
+/// [`insert`] of a folio whose pgmap `from` finds. If it is `dirty`, the entry is marked so, under
 /// the same hold of the i_pages lock that makes it tracked.
 #[inline(always)]
 pub(super) fn insert_live(
@@ -94,7 +116,7 @@ pub(super) fn insert_live(
     pfn: usize,
     may_share: bool,
     dirty: bool,
-    live: impl Fn() -> Result<PgmapRef>,
+    from: &impl Live,
 ) -> Result<bool, InsertError> {
     let old = locked.entry();
 
@@ -114,15 +136,9 @@ pub(super) fn insert_live(
         locked.mapping().unmap(locked.range());
     }
 
-    let claim = activate(locked, may_share, live)?;
+    let claim = activate(locked, may_share, from)?;
     let address = claim.folio().as_folio().wait_address();
-    let tracked = locked.track(claim, |marks| {
-        if dirty {
-            marks.set(Mark::Dirty);
-        }
-        marks.mark_for_break();
-    });
-    if warn_on_once!(tracked.is_err()) {
+    if warn_on_once!(!locked.track(claim, dirty)) {
         return Err(InsertError::Mismatch);
     }
     if old.kind() == Kind::Zapped {
@@ -144,19 +160,19 @@ const LOST_RACES: u32 = 64;
 /// A large one, whose pages are all looked at each time, after fewer.
 const LOST_LARGE_RACES: u32 = 2;
 
-/// Claims the folio that `live` takes a pgmap for, for the entry. Takes the place of
+/// Claims the folio that `from` takes a pgmap for, for the entry. Takes the place of
 /// `dax_associate_entry()` in `dax_insert_entry()`.
 #[inline(always)]
 fn activate(
     locked: &LockedEntry<'_>,
     may_share: bool,
-    live: impl Fn() -> Result<PgmapRef>,
+    from: &impl Live,
 ) -> Result<Claim, InsertError> {
     let (entry, id) = (locked.entry(), locked.locked_id());
 
     if entry.kind() == Kind::Empty {
         // Most likely free; if not, `join` finds out why.
-        if let Ok(pgmap) = live() {
+        if let Ok(pgmap) = from.live() {
             if !inject::fails(Point::Request) {
                 if let Ok(claim) = folio::request(pgmap, &id) {
                     return Ok(claim);
@@ -164,7 +180,7 @@ fn activate(
             }
         }
     }
-    join(&id, entry.order(), may_share, live)
+    join(&id, entry.order(), may_share, from)
 }
 
 /// [`activate`] for a folio that is in use, or was a moment ago: in `dax_associate_entry()` that of a
@@ -175,7 +191,7 @@ fn join(
     entry: &LockedId<'_>,
     order: Order,
     may_share: bool,
-    live: impl Fn() -> Result<PgmapRef>,
+    from: &dyn Live,
 ) -> Result<Claim, InsertError> {
     let mut lost = 0;
     let most = match order {
@@ -184,7 +200,7 @@ fn join(
     };
 
     loop {
-        let pgmap = live().map_err(|e| {
+        let pgmap = from.live().map_err(|e| {
             if e == ERANGE {
                 InsertError::Range
             } else {

@@ -154,28 +154,45 @@ fn break_and_remove(mapping: Mapping<'_>, range: Range, data: Data, on_busy: OnB
         OnBusy::Fail => Spent::Stays,
         _ => Spent::Goes,
     };
-    if zap_range(mapping, range, spent) == Left::Busy {
-        if matches!(on_busy, OnBusy::Fail) && busy_entry(mapping, range).is_some() {
-            return Err(ERESTARTSYS);
+    match zap_range(mapping, range, spent) {
+        // What is left is dirty, and stays.
+        Rest::Zapped if spent == Spent::Goes && data == Data::Decide => return Ok(()),
+        Rest::Zapped | Rest::Others => {}
+        Rest::Busy => {
+            if matches!(on_busy, OnBusy::Fail) && busy_entry(mapping, range).is_some() {
+                return Err(ERESTARTSYS);
+            }
+            while_sleeping(mapping, || -> Result {
+                while settle_next(mapping, range, &on_busy)? {}
+                Ok(())
+            })?;
         }
-        while_sleeping(mapping, || -> Result {
-            while settle_next(mapping, range, &on_busy)? {}
-            Ok(())
-        })?;
     }
     remove_range(mapping, range, data);
     Ok(())
 }
 
+/// What there is in a range after [`zap_range`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Rest {
+    /// Entries that were tracked until then, and are all in the range; none is busy.
+    Zapped,
+    /// Entries that say something else, or are only partly in it; none is busy.
+    Others,
+    /// An entry whose folio is busy.
+    Busy,
+}
+
 /// Step 1: zaps all entries in `range`, where the loop of `dax_layout_busy_page_range()` only looks.
-/// Returns whether any folio is busy.
-fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Left {
-    let mut left = Left::Idle;
+fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Rest {
+    let mut rest = Rest::Zapped;
     let mut walk = Walk::new(mapping, range);
 
     while let Some(mut at) = walk.next() {
+        let mut other = Rest::Zapped;
         let found = if at.entry().kind() == Kind::Tracked {
             if at.is_partial() {
+                other = Rest::Others;
                 // The rest of a large folio goes too, and its data must not. If somebody else has
                 // the entry afterwards, it is looked at again.
                 match at.while_locked(clean_and_unmap) {
@@ -186,13 +203,15 @@ fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Left {
                 zap(at, spent)
             }
         } else {
+            other = Rest::Others;
             at.look_again()
         };
-        if found == Left::Busy {
-            left = Left::Busy;
-        }
+        rest = rest.max(match found {
+            Left::Idle => other,
+            Left::Busy => Rest::Busy,
+        });
     }
-    left
+    rest
 }
 
 /// Writes an entry back that is only partly in the range of a break, and unmaps all of it.
@@ -451,7 +470,7 @@ pub(super) fn remove_settled(mapping: Mapping<'_>, range: Range) -> Left {
 /// Process context, may sleep. Follows `dax_layout_busy_page_range()`.
 pub(crate) fn busy_pfn(mapping: Mapping<'_>, range: Range) -> Option<usize> {
     mapping.unmap(range);
-    if zap_range(mapping, range, Spent::Stays) == Left::Idle {
+    if zap_range(mapping, range, Spent::Stays) != Rest::Busy {
         return None;
     }
     busy_entry(mapping, range).map(Entry::pfn)

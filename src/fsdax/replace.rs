@@ -60,10 +60,14 @@ fn note_replaced(pgmap: &PgmapRef, entry: EntryId) {
 /// The filesystem need not be asked for a block, and allocate one, just to find that out. That
 /// the block is not shared any more nobody tells us; so the answer is no for `ms` milliseconds of
 /// each second, the time that the wait after a yes lasts at most.
+#[inline(always)]
 pub(crate) fn is_replaced_later(locked: &LockedEntry<'_>, ms: u32) -> bool {
-    if locked.entry().kind() != Kind::Zapped {
-        return false;
-    }
+    locked.entry().kind() == Kind::Zapped && is_given_up(locked, ms)
+}
+
+#[cold]
+#[inline(never)]
+fn is_given_up(locked: &LockedEntry<'_>, ms: u32) -> bool {
     let Some(pgmap) = PgmapRef::dying_or_live(locked.entry().pfn()) else {
         return false;
     };

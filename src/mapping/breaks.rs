@@ -67,6 +67,7 @@ impl Marks<'_, '_> {
     /// Marks the entry for a break of the file that sleeps, if there is one.
     ///
     /// If there is none, a mark from when the entry was zapped has no meaning any more.
+    #[inline(always)]
     pub(crate) fn mark_for_break(&mut self) {
         if is_breaking(self) {
             self.set(Mark::Busy);

@@ -271,19 +271,13 @@ impl<'m> LockedEntry<'m> {
             .then(|| unsafe { LentFolio::of_entry(self.entry.pfn()) })
     }
 
-    #[inline(always)]
-    fn pages(&self) -> Pages<'m> {
-        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
-        pages.look_up();
-        pages
-    }
-
     /// Replaces the entry by one of the same order and kind of reference, keeping it locked, and
     /// lets `f` change its marks under the same hold of the i_pages lock.
     #[inline(always)]
     fn set(&mut self, entry: Entry, f: impl FnOnce(&mut Marks<'_, 'm>)) {
         warn_on_once!(entry.order() != self.entry.order());
-        let mut pages = self.pages();
+        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+        pages.look_up();
         if entry != self.entry {
             pages.replace(self.entry.locked(), entry.locked());
             // INVARIANT: Just stored.
@@ -293,19 +287,13 @@ impl<'m> LockedEntry<'m> {
         pages.close();
     }
 
-    /// Makes it a tracked entry for the folio of `claim`, and lets `f` change its marks under the
-    /// same hold of the i_pages lock.
+    /// Makes it a tracked entry for the folio of `claim`, `dirty` or as it was, and marked for a break
+    /// of the file that sleeps, under one hold of the i_pages lock.
     ///
-    /// # Errors
-    ///
-    /// The claim, if it is not of this entry, of another order, or of another block than the one
-    /// that the entry names; or if the entry is tracked.
+    /// Returns whether it is: the claim is dropped if it is not of this entry, of another order, or of
+    /// another block than the one that the entry names; or if the entry is tracked.
     #[inline(always)]
-    pub(crate) fn track(
-        &mut self,
-        claim: Claim,
-        f: impl FnOnce(&mut Marks<'_, 'm>),
-    ) -> Result<(), Claim> {
+    pub(crate) fn track(&mut self, claim: Claim, dirty: bool) -> bool {
         let order = self.entry.order();
         let pfn = claim.pfn();
         let fits = claim.entry() == self.id()
@@ -314,13 +302,23 @@ impl<'m> LockedEntry<'m> {
 
         match Entry::tracked(pfn, order) {
             Some(tracked) if fits => {
+                let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+                pages.look_up();
                 // The entry takes over the reference, and is visible as tracked from here on.
-                self.set(tracked, f);
+                pages.replace(self.entry.locked(), tracked.locked());
+                // INVARIANT: Just stored.
+                self.entry = tracked;
                 // SAFETY: It just became a tracked one, of this claim as was seen above.
                 unsafe { claim.into_entry() };
-                Ok(())
+                let mut marks = pages.marks();
+                if dirty {
+                    marks.set(Mark::Dirty);
+                }
+                marks.mark_for_break();
+                pages.close();
+                true
             }
-            _ => Err(claim),
+            _ => false,
         }
     }
 
@@ -379,7 +377,8 @@ impl<'m> LockedEntry<'m> {
     /// Changes the marks of the entry under the i_pages lock.
     #[inline(always)]
     pub(crate) fn with_marks<R>(&self, f: impl FnOnce(&mut Marks<'_, 'm>) -> R) -> R {
-        let mut pages = self.pages();
+        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+        pages.look_up();
         let ret = f(&mut pages.marks());
         pages.close();
         ret

@@ -217,6 +217,7 @@ impl<'m> Pages<'m> {
     }
 
     /// Looks the position up, unless it is known.
+    #[inline(always)]
     pub(super) fn look_up(&mut self) {
         if self.xas.xa_node as usize == XAS_RESTART {
             self.load();
@@ -295,6 +296,7 @@ impl<'m> Pages<'m> {
     }
 
     /// The marks of the entry at the position.
+    #[inline(always)]
     pub(super) fn marks(&mut self) -> Marks<'_, 'm> {
         Marks(self)
     }

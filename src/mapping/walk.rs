@@ -259,7 +259,11 @@ impl<'w, 'm> At<'w, 'm> {
         if self.entry().kind() == Kind::Tracked {
             warn_on_once!(true);
             self.zap(|_| After::Removed);
-        } else if !warn_on_once!(self.look_again() == Left::Busy) {
+            return;
+        }
+        // Marks of what cannot be busy go with it.
+        let busy = self.entry().kind() == Kind::Zapped && self.look_again() == Left::Busy;
+        if !warn_on_once!(busy) {
             trace::remove(|| self.event());
             self.0.walk.pages.remove(self.0.entry);
         }
