@@ -44,7 +44,8 @@ class Git:
                               check=False, env={**self._env, **dates}, stdin=subprocess.DEVNULL)
         if ok and done.returncode:
             said = [line for line in (done.stderr + done.stdout).splitlines() if line and not line.startswith("hint:")]
-            raise Fail(f"git {arguments[0]} in {self.tree} failed: {(said or [f'status {done.returncode}'])[-1]}.")
+            sentence = (said or [f"status {done.returncode}"])[-1].rstrip(".")
+            raise Fail(f"git {arguments[0]} in {self.tree} failed: {sentence}.")
         return done.stdout.strip() if done.returncode == 0 else ""
 
 

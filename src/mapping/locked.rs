@@ -94,7 +94,8 @@ impl<'m> Pages<'m> {
     /// The i_pages lock must be dropped before the guard is.
     #[inline(always)]
     pub(super) fn lock_entry(&mut self, entry: Entry) -> LockedEntry<'m> {
-        self.replace(entry, entry.locked());
+        // SAFETY: It is not locked, and keeps its reference; the guard is made below.
+        unsafe { self.replace(entry, entry.locked()) };
         self.locked(entry)
     }
 
@@ -122,14 +123,16 @@ impl<'m> Pages<'m> {
     #[inline(always)]
     pub(super) fn unlocked_at<R>(&mut self, locked: &LockedEntry<'m>, f: impl FnOnce() -> R) -> R {
         let ret = self.unlocked(f);
-        self.go_to(locked.slot);
+        // SAFETY: By the invariant of `LockedEntry` it is locked, and this is where it is.
+        unsafe { self.go_to(locked.slot) };
         ret
     }
 
     /// Unlocks the entry at the position, which [`Self::unlocked_at`] went back to.
     #[inline(always)]
     pub(super) fn unlock_entry(&mut self, locked: LockedEntry<'m>) {
-        self.replace(locked.entry.locked(), locked.entry);
+        // SAFETY: `locked` is the guard, which goes; the entry keeps its reference.
+        unsafe { self.replace(locked.entry.locked(), locked.entry) };
         self.wake(locked.entry);
         core::mem::forget(locked);
     }
@@ -212,7 +215,8 @@ impl<'m> LockedEntry<'m> {
             if entry.is_locked() || entry.kind() != Kind::Empty {
                 return Err(GrabError::Conflict);
             }
-            pages.remove(entry);
+            // SAFETY: It is not locked, and empty: it has no reference.
+            unsafe { pages.remove(entry) };
         }
         Ok(())
     }
@@ -271,15 +275,24 @@ impl<'m> LockedEntry<'m> {
             .then(|| unsafe { LentFolio::of_entry(self.entry.pfn()) })
     }
 
-    /// Replaces the entry by one of the same order and kind of reference, keeping it locked, and
-    /// lets `f` change its marks under the same hold of the i_pages lock.
+    /// The position of the entry, which is to be [looked up](Pages::look_up) unless it is stored at first.
+    #[inline(always)]
+    fn pages(&self) -> Pages<'m> {
+        // SAFETY: By the type invariant it is locked, and the slot is that where it is.
+        unsafe { Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot) }
+    }
+
+    /// Replaces the entry by one of the same order that is not tracked, keeping it locked, and lets `f`
+    /// change its marks under the same hold of the i_pages lock. The caller takes over the reference of
+    /// one that was tracked.
     #[inline(always)]
     fn set(&mut self, entry: Entry, f: impl FnOnce(&mut Marks<'_, 'm>)) {
-        warn_on_once!(entry.order() != self.entry.order());
-        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+        warn_on_once!(entry.order() != self.entry.order() || entry.kind() == Kind::Tracked);
+        let mut pages = self.pages();
         pages.look_up();
         if entry != self.entry {
-            pages.replace(self.entry.locked(), entry.locked());
+            // SAFETY: `self` is the guard, before and afterwards, and the new one has no reference.
+            unsafe { pages.replace(self.entry.locked(), entry.locked()) };
             // INVARIANT: Just stored.
             self.entry = entry;
         }
@@ -302,10 +315,11 @@ impl<'m> LockedEntry<'m> {
 
         match Entry::tracked(pfn, order) {
             Some(tracked) if fits => {
-                let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+                let mut pages = self.pages();
                 pages.look_up();
-                // The entry takes over the reference, and is visible as tracked from here on.
-                pages.replace(self.entry.locked(), tracked.locked());
+                // The entry is visible as tracked from here on.
+                // SAFETY: `self` is the guard, before and afterwards, and the reference that of the claim.
+                unsafe { pages.replace(self.entry.locked(), tracked.locked()) };
                 // INVARIANT: Just stored.
                 self.entry = tracked;
                 // SAFETY: It just became a tracked one, of this claim as was seen above.
@@ -377,7 +391,7 @@ impl<'m> LockedEntry<'m> {
     /// Changes the marks of the entry under the i_pages lock.
     #[inline(always)]
     pub(crate) fn with_marks<R>(&self, f: impl FnOnce(&mut Marks<'_, 'm>) -> R) -> R {
-        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
+        let mut pages = self.pages();
         pages.look_up();
         let ret = f(&mut pages.marks());
         pages.close();
@@ -388,7 +402,8 @@ impl<'m> LockedEntry<'m> {
     ///
     /// For faults that need only the lock: those that follow in the neighbourhood find a node.
     pub(crate) fn unlock(self) {
-        self.finish(false);
+        // SAFETY: It is forgotten.
+        unsafe { self.finish(false) };
         core::mem::forget(self);
     }
 
@@ -399,7 +414,8 @@ impl<'m> LockedEntry<'m> {
         let left = self.zap();
         if left == Left::Idle {
             trace::remove(|| self.event());
-            self.finish(true);
+            // SAFETY: It is forgotten.
+            unsafe { self.finish(true) };
             core::mem::forget(self);
         }
         left
@@ -453,13 +469,20 @@ impl<'m> LockedEntry<'m> {
         }
     }
 
+    /// Unlocks the entry, or removes one that is not tracked.
+    ///
+    /// # Safety
+    ///
+    /// The guard is not used afterwards.
     #[inline(always)]
-    fn finish(&self, remove: bool) {
-        let mut pages = Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot);
-        if remove {
-            pages.remove(self.entry.locked());
+    unsafe fn finish(&self, remove: bool) {
+        let mut pages = self.pages();
+        if remove && !warn_on_once!(self.entry.kind() == Kind::Tracked) {
+            // SAFETY: `self` is the guard, and the entry has no reference.
+            unsafe { pages.remove(self.entry.locked()) };
         } else {
-            pages.replace(self.entry.locked(), self.entry);
+            // SAFETY: `self` is the guard, and the entry keeps its reference.
+            unsafe { pages.replace(self.entry.locked(), self.entry) };
         }
         // Both of the order that waiters saw; the position is where the entry starts.
         pages.wake(self.entry);
@@ -470,7 +493,8 @@ impl<'m> LockedEntry<'m> {
 impl Drop for LockedEntry<'_> {
     fn drop(&mut self) {
         // An empty entry has done its work when it is unlocked.
-        self.finish(self.entry.kind() == Kind::Empty);
+        // SAFETY: It goes.
+        unsafe { self.finish(self.entry.kind() == Kind::Empty) };
     }
 }
 

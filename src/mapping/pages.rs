@@ -113,12 +113,23 @@ impl<'m> Pages<'m> {
     /// Takes the i_pages lock, for an entry of `order` around `index`.
     #[inline(always)]
     pub(super) fn lock(mapping: Mapping<'m>, index: usize, order: Order) -> Self {
-        Self::lock_at(mapping, index, order, Slot::UNKNOWN)
+        // SAFETY: It is looked up.
+        unsafe { Self::lock_at(mapping, index, order, Slot::UNKNOWN) }
     }
 
     /// The same at the slot of a locked entry.
+    ///
+    /// # Safety
+    ///
+    /// `slot` is that of an entry at `index` which stays locked as long as the position is used there,
+    /// or [`Slot::UNKNOWN`].
     #[inline(always)]
-    pub(super) fn lock_at(mapping: Mapping<'m>, index: usize, order: Order, slot: Slot) -> Self {
+    pub(super) unsafe fn lock_at(
+        mapping: Mapping<'m>,
+        index: usize,
+        order: Order,
+        slot: Slot,
+    ) -> Self {
         let chunk = bindings::RUST_FSDAX_XA_CHUNK_SHIFT;
         let order_bits = order.get();
         // As XA_STATE_ORDER().
@@ -162,7 +173,11 @@ impl<'m> Pages<'m> {
     }
 
     /// Goes to the slot of a locked entry.
-    pub(super) fn go_to(&mut self, slot: Slot) {
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::lock_at`], for the page offset of the position.
+    pub(super) unsafe fn go_to(&mut self, slot: Slot) {
         self.xas.xa_node = slot.node;
         self.xas.xa_offset = slot.offset;
         self.look_up();
@@ -236,8 +251,14 @@ impl<'m> Pages<'m> {
 
     /// Replaces `old` at the position, which was just loaded or found, or is the slot of a locked
     /// entry. Marks stay.
+    ///
+    /// # Safety
+    ///
+    /// Whoever has the lock of `old` is the caller, or nobody has it, and the caller has the guard of
+    /// `new` from here on if that is locked. The caller owns the reference that `new` has and `old` has
+    /// not, and gives it up; or takes over the one that `old` has and `new` has not.
     #[inline(always)]
-    pub(super) fn replace(&mut self, old: Entry, new: Entry) {
+    pub(super) unsafe fn replace(&mut self, old: Entry, new: Entry) {
         // SAFETY: By the type invariant the lock is held. It needs no memory, since a value is there.
         let was = unsafe { bindings::rust_fsdax_xas_replace(&mut self.xas, Self::raw(new)) };
         warn_on_once!(was != Self::raw(old));
@@ -279,7 +300,12 @@ impl<'m> Pages<'m> {
     }
 
     /// Removes `entry` from the position, where it was just loaded or found, with its marks.
-    pub(super) fn remove(&mut self, entry: Entry) {
+    ///
+    /// # Safety
+    ///
+    /// Whoever has its lock is the caller, or nobody has it; and the caller takes over the reference
+    /// that it has, if it is tracked.
+    pub(super) unsafe fn remove(&mut self, entry: Entry) {
         // SAFETY: By the type invariant the lock is held. No memory is needed to remove.
         let was = unsafe { bindings::xas_store(&mut self.xas, core::ptr::null_mut()) };
         warn_on_once!(was != Self::raw(entry));

@@ -224,11 +224,13 @@ impl<'w, 'm> At<'w, 'm> {
             trace::break_busy(|| seen.event());
         } else if if_idle(&mut seen.marks()) == After::Removed {
             trace::remove(|| seen.event());
-            seen.walk.pages.remove(entry);
+            // SAFETY: By the type invariant it is not locked; its reference was the claim.
+            unsafe { seen.walk.pages.remove(entry) };
             return left;
         }
         let pages = &mut seen.walk.pages;
-        pages.replace(entry, entry.zapped());
+        // SAFETY: By the type invariant it is not locked; its reference was the claim.
+        unsafe { pages.replace(entry, entry.zapped()) };
         if left == Left::Busy {
             pages.marks().set(Mark::Busy);
         } else {
@@ -265,7 +267,8 @@ impl<'w, 'm> At<'w, 'm> {
         let busy = self.entry().kind() == Kind::Zapped && self.look_again() == Left::Busy;
         if !warn_on_once!(busy) {
             trace::remove(|| self.event());
-            self.0.walk.pages.remove(self.0.entry);
+            // SAFETY: By the type invariant it is not locked, and it is not tracked.
+            unsafe { self.0.walk.pages.remove(self.0.entry) };
         }
     }
 
