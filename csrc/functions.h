@@ -78,6 +78,12 @@ struct folio *rust_fsdax_folio_request(struct dev_pagemap *pgmap,
 				       unsigned long offset, unsigned int order);
 #endif
 
+/* percpu.c */
+u64 __percpu *rust_fsdax_percpu_alloc(unsigned int count);
+void rust_fsdax_percpu_free(u64 __percpu *words);
+void rust_fsdax_percpu_inc(u64 __percpu *words, unsigned long i);
+u64 rust_fsdax_percpu_sum(u64 __percpu *words, unsigned long i);
+
 /* series.c */
 bool rust_fsdax_kernel_has_series(void);
 void rust_fsdax_count_major_fault(struct vm_fault *vmf);

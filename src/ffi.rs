@@ -8,6 +8,7 @@
 pub(crate) mod bindings;
 pub(crate) mod compat;
 pub(crate) mod inject;
+pub(crate) mod percpu;
 pub(crate) mod safe;
 pub(crate) mod sched;
 pub(crate) mod sleep;

@@ -11,6 +11,7 @@
 //! filesystem.
 
 mod breaks;
+mod counters;
 mod entry;
 mod file;
 mod flush;
@@ -28,6 +29,12 @@ pub(crate) use breaks::{
     is_breaking,
     sleeping,
     SleepingBreaks, //
+};
+pub(crate) use counters::{
+    Counted,
+    Ended,
+    Reason,
+    Way, //
 };
 pub(crate) use entry::{
     Entry,
@@ -68,7 +75,10 @@ pub(crate) use superblock::{
     FileWalk,
     NoWalk, //
 };
-pub(crate) use vmf::Fault;
+pub(crate) use vmf::{
+    CowFault,
+    Fault, //
+};
 pub(crate) use walk::{
     After,
     At,

@@ -7,7 +7,7 @@
 //! (`Documentation/fault-injection/`): `/proc/self/fail-nth`, or `rust_fsdax/fail` in debugfs.
 //! `rust_fsdax/points` there counts how often each point was asked, and failed.
 //!
-//! Allocations have no points. The kernel lets them fail itself.
+//! Allocations have no points, but for those of per-CPU memory. The kernel lets them fail itself.
 //!
 //! Without `CONFIG_FAULT_INJECTION` a wrapper has no code for this.
 //!
@@ -40,6 +40,8 @@ pub(crate) enum Point {
     Sync,
     /// A sleep that a signal may interrupt: `EINTR`.
     Wait,
+    /// `alloc_percpu()`, which the kernel does not let fail itself: there is no memory.
+    PerCpu,
 }
 
 /// Whether the call at `point` is to fail. Any context.
@@ -89,7 +91,7 @@ mod on {
     }
 
     /// In the order of [`Point`].
-    pub(crate) static COUNTS: [Count; Point::Wait as usize + 1] = [
+    pub(crate) static COUNTS: [Count; Point::PerCpu as usize + 1] = [
         count("store"),
         count("live"),
         count("request"),
@@ -102,6 +104,7 @@ mod on {
         count("finish"),
         count("sync"),
         count("wait"),
+        count("percpu"),
     ];
 
     pub(super) fn fails(point: Point) -> bool {

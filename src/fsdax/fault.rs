@@ -45,6 +45,9 @@ use crate::{
     folio::Left,
     mapping::{
         Block,
+        Counted,
+        CowFault,
+        Ended,
         Entry,
         Extent,
         Fault,
@@ -53,8 +56,9 @@ use crate::{
         Iomaps,
         Kind,
         LockedEntry,
-        Mapping,
-        Mark, //
+        Mark,
+        Reason,
+        Way, //
     },
     pgmap::{
         DeviceMemory,
@@ -77,8 +81,9 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<i32>,
 }
 
-impl From<VmFault> for Outcome {
-    fn from(ret: VmFault) -> Self {
+impl Outcome {
+    /// That of a fault that may go on.
+    fn new(ret: VmFault) -> Self {
         Self {
             ret,
             pfn: None,
@@ -87,12 +92,18 @@ impl From<VmFault> for Outcome {
     }
 }
 
+impl From<Counted> for Outcome {
+    fn from(counted: Counted) -> Self {
+        Self::new(counted.ret())
+    }
+}
+
 /// How one iomap serves a fault.
 enum Served {
     /// Done, with this result for the caller of the fault.
-    Done(VmFault),
+    Done(Counted),
     /// The file must be synced before the page at this pfn may be mapped: `MAP_SYNC`.
-    NeedsSync(usize),
+    NeedsSync(Counted, usize),
     /// The block is to be replaced, and somebody has it pinned.
     Pinned,
     /// The page at this pfn is part of a large folio of other files, of which one has to make way or
@@ -104,6 +115,8 @@ enum Served {
 
 /// What is done when the filesystem was asked.
 enum Then {
+    /// Counting it: no extent served it.
+    Count,
     /// Nothing.
     Return,
     /// Waiting for the pins of the block that is to be replaced.
@@ -114,13 +127,13 @@ enum Then {
 
 impl Outcome {
     /// Takes in how an iomap served the fault. Returns whether it did.
-    fn take(&mut self, served: Served, can_sync: bool, then: &mut Then) -> bool {
+    #[inline(always)]
+    fn take(&mut self, served: Served, then: &mut Then) -> bool {
         match served {
-            Served::Done(ret) => self.ret = ret,
-            Served::NeedsSync(_) if warn_on_once!(!can_sync) => self.ret = vm_fault::SIGBUS,
-            Served::NeedsSync(pfn) => {
+            Served::Done(counted) => self.ret = counted.ret(),
+            Served::NeedsSync(counted, pfn) => {
+                self.ret = counted.ret();
                 self.pfn = Some(pfn);
-                self.ret = vm_fault::NEEDDSYNC;
             }
             Served::Retry => {
                 self.ret = vm_fault::NOPAGE;
@@ -135,21 +148,28 @@ impl Outcome {
                 return false;
             }
         }
+        *then = Then::Return;
         true
     }
 }
 
 /// Why the fault does not get the folio for an entry.
 enum Refused {
-    /// There is none to be had: this is the result of a PTE fault.
-    Fault(VmFault),
+    /// There is none to be had: this is the result of a PTE fault, and why a PMD fault falls back.
+    Fault(VmFault, Reason),
     /// A page of it is in use as part of a folio of another order.
     OtherOrder(usize),
 }
 
+/// What the device says instead of giving its memory.
 impl From<Error> for Refused {
     fn from(e: Error) -> Self {
-        Self::Fault(vm_fault::from_errno(e))
+        let reason = if e == EINVAL {
+            Reason::Extent
+        } else {
+            Reason::Device
+        };
+        Self::Fault(vm_fault::from_errno(e), reason)
     }
 }
 
@@ -164,75 +184,100 @@ pub(crate) fn iomap_fault(
     ops: IomapOps<'_>,
 ) -> Outcome {
     let Some(order) = Order::new(order) else {
-        return vm_fault::FALLBACK.into();
+        return Outcome::new(vm_fault::FALLBACK);
     };
     let mapping = vmf.mapping();
 
     // The filesystem's lock keeps truncate out, so that this is a reliable test.
     let last = match usize::try_from(pages_of(mapping.size())) {
         Ok(pages) if vmf.index_of(order) < pages => pages - 1,
-        _ => return vm_fault::SIGBUS.into(),
+        _ => {
+            let counted = vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS);
+            return counted.into();
+        }
     };
     if order == Order::Pmd && vmf.pmd_does_not_fit(last) {
-        return vm_fault::FALLBACK.into();
+        return failed(vmf, order, vm_fault::SIGBUS, Reason::Fit).into();
     }
 
     let mut locked = match LockedEntry::grab(mapping, vmf.index(), order) {
         Ok(locked) => locked,
-        Err(GrabError::NoMemory) => return vm_fault::OOM.into(),
-        Err(GrabError::Conflict) => return vm_fault::FALLBACK.into(),
-        Err(GrabError::Io) => return vm_fault::SIGBUS.into(),
+        Err(e) => return without_entry(vmf, order, e).into(),
     };
     match order {
         // Somebody mapped a huge page meanwhile; retry with that.
-        Order::Pte if vmf.pmd_is_huge() => return vm_fault::NOPAGE.into(),
+        Order::Pte if vmf.pmd_is_huge() => return retried(vmf, vm_fault::NOPAGE).into(),
         // Or a page of it; retry with a page.
-        Order::Pmd if vmf.pmd_is_table() => return VmFault::default().into(),
+        Order::Pmd if vmf.pmd_is_table() => return retried(vmf, VmFault::default()).into(),
         _ => {}
     }
     if vmf.is_write() && is_replaced_later(&locked, WAIT_MS) {
-        return wait_to_replace(vmf.mapping(), locked).into();
+        return wait_to_replace(vmf, locked).into();
     }
-    let (mut outcome, then) = fault_locked(vmf, order, can_sync, ops, &mut locked);
-    match then {
-        Then::Return => {
-            if vmf.cow().is_some() {
-                locked.unlock();
-            }
-        }
-        Then::WaitForPins => {
-            set_replaced(&locked);
-            outcome.ret = wait_to_replace(mapping, locked);
-        }
-        Then::MakeWay(pfn, shared) => {
-            // Whoever holds the entry of the other file may need ours.
-            drop(locked);
-            outcome.ret = have_way_made(vmf, pfn, shared);
-        }
+
+    let asked = ask(vmf, order, can_sync, ops, &mut locked);
+    if !matches!(asked.then, Then::Return) {
+        return not_served(vmf, order, locked, asked);
     }
-    outcome
+    if vmf.cow().is_some() {
+        locked.unlock();
+    }
+    asked.outcome
 }
 
-/// [`iomap_fault`] with the entry locked.
+/// Counts a fault that is to be taken again, with this result.
+fn retried(vmf: Fault<'_>, ret: VmFault) -> Counted {
+    vmf.count_unmapped(Ended::RETRIED, ret)
+}
+
+/// Counts a fault of which nothing comes. A PTE fault fails with `ret`, and a PMD fault falls back:
+/// the former is going to find out.
+fn failed(vmf: Fault<'_>, order: Order, ret: VmFault, reason: Reason) -> Counted {
+    let ret = match order {
+        Order::Pte => ret,
+        Order::Pmd => vm_fault::FALLBACK,
+    };
+    vmf.count_unmapped(Ended::fell_back(order, reason), ret)
+}
+
+/// [`failed`] of a fault that does not get its entry.
+#[cold]
+fn without_entry(vmf: Fault<'_>, order: Order, e: GrabError) -> Counted {
+    match e {
+        GrabError::NoMemory => vmf.count_unmapped(Ended::FAILED, vm_fault::OOM),
+        GrabError::Conflict => failed(vmf, order, vm_fault::FALLBACK, Reason::Entries),
+        GrabError::Io => vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS),
+    }
+}
+
+/// What has become of a fault when the filesystem was asked.
+struct Asked {
+    outcome: Outcome,
+    /// The errno of the iteration, or 0.
+    error: i32,
+    then: Then,
+}
+
+/// Asks the filesystem where the block of the entry is, and serves the fault from there.
 #[inline(always)]
-fn fault_locked(
+fn ask(
     vmf: Fault<'_>,
     order: Order,
     can_sync: bool,
     ops: IomapOps<'_>,
     locked: &mut LockedEntry<'_>,
-) -> (Outcome, Then) {
-    let index = vmf.index_of(order);
-    let mut iomaps = Iomaps::new(vmf.mapping(), index, order, vmf.is_write(), ops);
-    let mut outcome = Outcome::from(match order {
+) -> Asked {
+    let (mapping, index) = (vmf.mapping(), vmf.index_of(order));
+    let mut iomaps = Iomaps::new(mapping, index, order, vmf.is_write(), ops);
+    let mut outcome = Outcome::new(match order {
         Order::Pte => 0,
         Order::Pmd => vm_fault::FALLBACK,
     });
-    let mut then = Then::Return;
+    let mut then = Then::Count;
 
     while let Some(mut extent) = iomaps.next() {
-        let served = serve(vmf, order, &mut extent, locked);
-        if !outcome.take(served, can_sync, &mut then) {
+        let served = serve(vmf, order, can_sync, &mut extent, locked);
+        if !outcome.take(served, &mut then) {
             // An extent that is not done ends the iteration.
             continue;
         }
@@ -248,11 +293,50 @@ fn fault_locked(
     if order == Order::Pte {
         outcome.error = Some(error);
     }
-    // What is done after a fault that was not served has a result of its own.
-    if outcome.ret == 0 && error != 0 {
-        outcome.ret = vm_fault::from_errno(Error::from_errno(error));
+    Asked {
+        outcome,
+        error,
+        then,
     }
-    (outcome, then)
+}
+
+/// What is left to do when no extent served the fault: for an error of the filesystem, which may
+/// not have been told of it yet, or for what is in the way.
+#[cold]
+#[inline(never)]
+fn not_served(vmf: Fault<'_>, order: Order, locked: LockedEntry<'_>, asked: Asked) -> Outcome {
+    let Asked {
+        mut outcome,
+        error,
+        then,
+    } = asked;
+    let counted = match then {
+        Then::Return => return outcome,
+        Then::Count => {
+            if vmf.cow().is_some() {
+                locked.unlock();
+            }
+            if outcome.ret == vm_fault::NOPAGE {
+                retried(vmf, outcome.ret)
+            } else if error == 0 {
+                failed(vmf, order, 0, Reason::Extent)
+            } else {
+                let ret = vm_fault::from_errno(Error::from_errno(error));
+                failed(vmf, order, ret, Reason::Filesystem)
+            }
+        }
+        Then::WaitForPins => {
+            set_replaced(&locked);
+            wait_to_replace(vmf, locked)
+        }
+        Then::MakeWay(pfn, shared) => {
+            // Whoever holds the entry of the other file may need ours.
+            drop(locked);
+            have_way_made(vmf, pfn, shared)
+        }
+    };
+    outcome.ret = counted.ret();
+    outcome
 }
 
 /// For how long a fault sleeps, with the filesystem's lock, until it is taken again.
@@ -268,14 +352,14 @@ const WAIT_MS: u32 = 100;
 /// to get done, and would wait for a truncate that waits for us.
 #[cold]
 #[inline(never)]
-fn wait_to_replace(mapping: Mapping<'_>, locked: LockedEntry<'_>) -> VmFault {
+fn wait_to_replace(vmf: Fault<'_>, locked: LockedEntry<'_>) -> Counted {
     let (index, entry) = (locked.index(), locked.entry());
     drop(locked);
 
-    match wait_briefly(mapping, index, entry, WAIT_MS) {
-        Ok(()) => vm_fault::NOPAGE,
+    match wait_briefly(vmf.mapping(), index, entry, WAIT_MS) {
+        Ok(()) => retried(vmf, vm_fault::NOPAGE),
         // The task is dying. A fault of the kernel would be taken again for ever.
-        Err(_) => vm_fault::SIGBUS,
+        Err(_) => vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS),
     }
 }
 
@@ -283,14 +367,14 @@ fn wait_to_replace(mapping: Mapping<'_>, locked: LockedEntry<'_>) -> VmFault {
 /// for one more if the block is `shared`, and the fault taken again.
 #[cold]
 #[inline(never)]
-fn have_way_made(vmf: Fault<'_>, pfn: usize, shared: bool) -> VmFault {
+fn have_way_made(vmf: Fault<'_>, pfn: usize, shared: bool) -> Counted {
     let made = make_way(vmf.mapping(), vmf.index(), pfn, shared, WAIT_MS);
 
     // Other than a signal: the block belongs to the file, and somebody uses it who is no file.
     warn_on_once!(made.is_err_and(|e| e == EBUSY || e == ERANGE));
     match made {
-        Ok(()) => vm_fault::NOPAGE,
-        Err(_) => vm_fault::SIGBUS,
+        Ok(()) => retried(vmf, vm_fault::NOPAGE),
+        Err(_) => vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS),
     }
 }
 
@@ -299,47 +383,57 @@ fn pages_of(bytes: i64) -> i64 {
     (bytes >> PAGE_SHIFT) + i64::from(bytes & (PAGE_SIZE as i64 - 1) != 0)
 }
 
-/// What a PMD fault returns where a PTE fault fails: the latter is going to find out.
-fn failure(order: Order, ret: VmFault) -> Served {
-    Served::Done(match order {
-        Order::Pte => ret,
-        Order::Pmd => vm_fault::FALLBACK,
-    })
+/// Counts a fault that mapped something, or was to.
+fn mapped(vmf: Fault<'_>, ret: VmFault, ended: Ended) -> Counted {
+    match ret {
+        vm_fault::NOPAGE | vm_fault::DONE_COW => vmf.count(ended, ret),
+        _ => vmf.count_unmapped(Ended::FAILED, ret),
+    }
+}
+
+/// Serves a fault that wants a private copy.
+#[inline(never)]
+fn serve_copy(vmf: Fault<'_>, cow: CowFault<'_>, extent: &mut Extent<'_>) -> Served {
+    let ret = match extent.block() {
+        Block::Hole => cow.clear().finish(),
+        Block::Mapped => match extent.memory(&DeviceReadGuard::new()) {
+            Ok(memory) => cow.copy(&memory).finish(),
+            Err(e) => vm_fault::from_errno(e),
+        },
+        Block::Other => {
+            warn_on_once!(true);
+            vm_fault::SIGBUS
+        }
+    };
+    Served::Done(mapped(vmf, ret, Ended::COPY))
 }
 
 /// Serves the fault from an extent. Follows `dax_fault_iter()`.
 fn serve(
     vmf: Fault<'_>,
     order: Order,
+    can_sync: bool,
     extent: &mut Extent<'_>,
     locked: &mut LockedEntry<'_>,
 ) -> Served {
     let write = vmf.is_write();
 
     if let Some(cow) = vmf.cow() {
-        return Served::Done(match extent.block() {
-            Block::Hole => cow.clear().finish(),
-            Block::Mapped => match extent.memory(&DeviceReadGuard::new()) {
-                Ok(memory) => cow.copy(&memory).finish(),
-                Err(e) => vm_fault::from_errno(e),
-            },
-            Block::Other => {
-                warn_on_once!(true);
-                vm_fault::SIGBUS
-            }
-        });
+        return serve_copy(vmf, cow, extent);
     }
     if !write && extent.block() == Block::Hole {
         return Served::Done(load_hole(vmf, order, locked));
     }
     if warn_on_once!(extent.block() != Block::Mapped && !extent.is_copy()) {
-        return failure(order, vm_fault::SIGBUS);
+        let counted = failed(vmf, order, vm_fault::SIGBUS, Reason::Filesystem);
+        return Served::Done(counted);
     }
     if order == Order::Pmd && extent.is_shared() {
         // A copy is one page. And who else has the memory may be served by fs/dax.c, unless the
         // sharing is the work of this filesystem.
         if extent.is_copy() || !locked.mapping().can_clone() {
-            return failure(order, vm_fault::FALLBACK);
+            let counted = failed(vmf, order, vm_fault::FALLBACK, Reason::Shared);
+            return Served::Done(counted);
         }
     }
     if extent.is_copy() {
@@ -350,7 +444,7 @@ fn serve(
             Left::Idle => {}
         }
     }
-    serve_block(vmf, order, extent, locked)
+    serve_block(vmf, order, can_sync, extent, locked)
 }
 
 /// [`serve`] from a block: tracks its folio, and maps it.
@@ -358,6 +452,7 @@ fn serve(
 fn serve_block(
     vmf: Fault<'_>,
     order: Order,
+    can_sync: bool,
     extent: &mut Extent<'_>,
     locked: &mut LockedEntry<'_>,
 ) -> Served {
@@ -373,7 +468,9 @@ fn serve_block(
 
     let (fresh, pfn) = match track(vmf, order, extent, locked, shared, dirty) {
         Ok(tracked) => tracked,
-        Err(Refused::Fault(ret)) => return failure(order, ret),
+        Err(Refused::Fault(ret, reason)) => {
+            return Served::Done(failed(vmf, order, ret, reason));
+        }
         Err(Refused::OtherOrder(_)) if locked.entry().order() != order => {
             // What is left of a large folio of ours, while another file has pages of it: a page is
             // enough for us too.
@@ -384,7 +481,10 @@ fn serve_block(
         }
         Err(Refused::OtherOrder(pfn)) => match order {
             Order::Pte => return Served::InTheWay(pfn, shared),
-            Order::Pmd => return Served::Done(vm_fault::FALLBACK),
+            Order::Pmd => {
+                let counted = failed(vmf, order, vm_fault::FALLBACK, Reason::OtherOrder);
+                return Served::Done(counted);
+            }
         },
     };
     if dirty {
@@ -393,17 +493,31 @@ fn serve_block(
         locked.mapping().mark_inode_dirty();
     }
     if sync {
-        return Served::NeedsSync(pfn);
+        return needs_sync(vmf, order, can_sync, pfn);
     }
 
     let ret = vmf.map(locked, order, write);
-    if ret != vm_fault::NOPAGE && fresh {
-        if dirty && old.kind() != Kind::Zapped {
-            locked.with_marks(|marks| marks.clear(Mark::Dirty));
+    if ret != vm_fault::NOPAGE {
+        if fresh {
+            if dirty && old.kind() != Kind::Zapped {
+                locked.with_marks(|marks| marks.clear(Mark::Dirty));
+            }
+            undo_insert(locked, old);
         }
-        undo_insert(locked, old);
+        return Served::Done(vmf.count_unmapped(Ended::FAILED, ret));
     }
-    Served::Done(ret)
+    let way = if write { Way::Write } else { Way::Read };
+    Served::Done(vmf.count(Ended::served(way, order), ret))
+}
+
+/// Serves a fault of which the caller has to sync the file first.
+#[inline(never)]
+fn needs_sync(vmf: Fault<'_>, order: Order, can_sync: bool, pfn: usize) -> Served {
+    if warn_on_once!(!can_sync) {
+        return Served::Done(vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS));
+    }
+    let ended = Ended::served(Way::Sync, order);
+    Served::NeedsSync(vmf.count(ended, vm_fault::NEEDDSYNC), pfn)
 }
 
 /// Makes the entry track the memory of the extent; returns whether it did not, and the pfn of the
@@ -462,30 +576,24 @@ fn refused(e: InsertError, pfn: usize, whole: Order) -> Refused {
             warn_on_once!(true);
         }
     }
-    Refused::Fault(vm_fault::SIGBUS)
+    Refused::Fault(vm_fault::SIGBUS, Reason::Device)
 }
 
 /// Maps the zero page, or the huge zero page, for a read of a hole.
 ///
 /// Follows `dax_load_hole()` and `dax_pmd_load_hole()`.
 #[inline(never)]
-fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> VmFault {
+fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> Counted {
     let Some(zero) = vmf.zero_page(order) else {
-        return failed_hole(order);
+        // There is one of 4 KiB always.
+        return failed(vmf, order, vm_fault::SIGBUS, Reason::NoMemory);
     };
     // The file has a block here as long as there is an entry for it.
     if warn_on_once!(!locked.set_hole(zero.entry(), |marks| marks.mark_for_break())) {
-        return vm_fault::SIGBUS;
+        return vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS);
     }
-    vmf.map_hole(locked, zero)
-}
-
-/// The result without a page for a hole: there is one of 4 KiB always.
-fn failed_hole(order: Order) -> VmFault {
-    match order {
-        Order::Pte => vm_fault::SIGBUS,
-        Order::Pmd => vm_fault::FALLBACK,
-    }
+    let ret = vmf.map_hole(locked, zero);
+    mapped(vmf, ret, Ended::served(Way::Hole, order))
 }
 
 /// Syncs the file and maps the page of a `MAP_SYNC` write fault.
@@ -500,22 +608,24 @@ pub(crate) fn finish_sync_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> VmFau
     let index = vmf.index_of(order);
 
     if !vmf.sync(order) {
-        return vm_fault::SIGBUS;
+        return vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS).ret();
     }
     let Some(locked) = mapping.lock_entry(index) else {
-        return vmf.trace_mkwrite(false, vm_fault::NOPAGE);
+        return vmf.trace_mkwrite(false, retried(vmf, vm_fault::NOPAGE).ret());
     };
     let entry = locked.entry();
     let first = pfn.wrapping_sub(index - locked.index());
     if entry.order().pages() < order.pages() || Some(entry) != Entry::tracked(first, entry.order())
     {
         // Split, zapped, replaced or removed since: the fault is taken again.
-        return vmf.trace_mkwrite(false, vm_fault::NOPAGE);
+        return vmf.trace_mkwrite(false, retried(vmf, vm_fault::NOPAGE).ret());
     }
     locked.with_marks(|marks| {
         marks.set(Mark::Dirty);
         marks.mark_for_break();
     });
     mapping.mark_inode_dirty();
-    vmf.trace_mkwrite(true, vmf.map(&locked, order, true))
+    let ret = vmf.map(&locked, order, true);
+    let counted = mapped(vmf, ret, Ended::served(Way::Write, order));
+    vmf.trace_mkwrite(true, counted.ret())
 }

@@ -62,12 +62,13 @@ fn note_replaced(pgmap: &PgmapRef, entry: EntryId) {
 /// each second, the time that the wait after a yes lasts at most.
 #[inline(always)]
 pub(crate) fn is_replaced_later(locked: &LockedEntry<'_>, ms: u32) -> bool {
-    locked.entry().kind() == Kind::Zapped && is_given_up(locked, ms)
+    locked.entry().kind() == Kind::Zapped && is_busy_until_replaced(locked, ms)
 }
 
+/// [`is_replaced_later`] of a zapped entry.
 #[cold]
 #[inline(never)]
-fn is_given_up(locked: &LockedEntry<'_>, ms: u32) -> bool {
+fn is_busy_until_replaced(locked: &LockedEntry<'_>, ms: u32) -> bool {
     let Some(pgmap) = PgmapRef::dying_or_live(locked.entry().pfn()) else {
         return false;
     };

@@ -28,6 +28,11 @@ use kernel::{
 };
 
 use super::{
+    counters::{
+        self,
+        Counters,
+        Ended, //
+    },
     file::Mapping,
     pages::BATCH, //
 };
@@ -63,6 +68,8 @@ pub(crate) struct Bound {
     address: usize,
     /// The last removal that has searched it, see [`Self::is_searched_by`].
     searched_by: Atomic<u64>,
+    /// How its faults ended.
+    counters: Counters,
 }
 
 /// What is known of a superblock.
@@ -109,6 +116,11 @@ impl Bound {
             };
             f(&About { dev, id, fs })
         })
+    }
+
+    /// How many faults of its files have ended like that, since it was bound. Any context.
+    pub(crate) fn faults(&self, ended: Ended) -> u64 {
+        self.counters.sum(ended)
     }
 
     /// Whether the removal with this number, which is not 0, was the last to say so with
@@ -163,7 +175,8 @@ impl Drop for Evictions {
 ///
 /// # Safety
 ///
-/// `sb` is valid until [`unbind`] is called with it.
+/// `sb` is valid until [`unbind`] is called with it, and no file of it is in use before this returns,
+/// nor after that.
 pub(crate) unsafe fn bind(sb: *mut bindings::super_block) -> Result {
     let address = sb as usize;
     let bound = Arc::pin_init(
@@ -172,10 +185,15 @@ pub(crate) unsafe fn bind(sb: *mut bindings::super_block) -> Result {
             sb <- kernel::new_mutex!(NonNull::new(sb).map(Sb)),
             address,
             searched_by: Atomic::new(0),
-        }),
+            counters: Counters::new()?,
+        }? Error),
         GFP_KERNEL,
     )?;
-    BOUND.lock().push(bound, GFP_KERNEL)?;
+    let mut list = BOUND.lock();
+    list.push(bound.clone(), GFP_KERNEL)?;
+    // SAFETY: The superblock is being mounted, and in the list from now on, which is locked. `unbind`
+    // withdraws what it takes off.
+    unsafe { counters::publish(sb, &bound.counters) };
     Ok(())
 }
 
@@ -186,6 +204,9 @@ pub(crate) fn unbind(sb: *mut bindings::super_block) {
         return;
     };
     let removed = list.remove(i);
+    if let Ok(bound) = &removed {
+        counters::withdraw(&bound.counters);
+    }
     if list.is_empty() {
         // The module may be unloaded now, and would leave the memory of the list behind.
         *list = KVec::new();

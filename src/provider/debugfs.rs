@@ -48,6 +48,7 @@ use crate::{
             self,
             Waiter, //
         },
+        Ended,
         Entry,
         Kind,
         Mark,
@@ -83,6 +84,7 @@ impl Files {
             (c"mounts", &MOUNTS),
             (c"busy", &BUSY),
             (c"waiters", &WAITERS_FILE),
+            (c"faults", &FAULTS),
             #[cfg(CONFIG_FAULT_INJECTION)]
             (c"points", &POINTS),
         ] {
@@ -137,6 +139,7 @@ const fn table(open: Open) -> Table {
 static MOUNTS: Table = table(open::<Mounts>);
 static BUSY: Table = table(open::<Busy>);
 static WAITERS_FILE: Table = table(open::<Waiters>);
+static FAULTS: Table = table(open::<Faults>);
 #[cfg(CONFIG_FAULT_INJECTION)]
 static POINTS: Table = table(open::<Points>);
 
@@ -484,6 +487,36 @@ impl Contents for Waiters {
                 return Ok(());
             }
         }
+    }
+}
+
+/// One line per bound mount: how its faults ended, since it was mounted.
+struct Faults;
+
+impl Contents for Faults {
+    fn write(out: &Output<'_>) -> Result {
+        seq_print!(out.seq, "dev s_id fs");
+        for ended in Ended::all() {
+            seq_print!(out.seq, " {}", ended);
+        }
+        seq_print!(out.seq, "\n");
+        for bound in all_bound()? {
+            let shown = bound.describe(|about| {
+                let (dev, id, fs) = (Device(about.dev), Word(about.id), Word(about.fs));
+                seq_print!(out.seq, "{} {} {}", dev, id, fs);
+            });
+            if shown.is_none() {
+                continue;
+            }
+            for ended in Ended::all() {
+                seq_print!(out.seq, " {}", bound.faults(ended));
+            }
+            seq_print!(out.seq, "\n");
+            if !out.go_on()? {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

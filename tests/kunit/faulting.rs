@@ -67,6 +67,8 @@ pub(super) struct Extent {
     pub(super) source: Option<usize>,
     /// An errno to fail with instead.
     pub(super) error: i32,
+    /// How many pages it has, if it is not large.
+    pub(super) pages: Option<usize>,
 }
 
 /// A file that can be faulted in.
@@ -112,7 +114,9 @@ unsafe extern "C" fn iomap_begin(
     let at = |block: usize| bindings::iomap {
         addr: (block << bindings::PAGE_SHIFT) as u64,
         offset: 0,
-        length: 1 << 40,
+        length: extent
+            .pages
+            .map_or(1 << 40, |n| (n << bindings::PAGE_SHIFT) as u64),
         type_: bindings::IOMAP_MAPPED as u16,
         flags: if extent.shared {
             bindings::IOMAP_F_SHARED as u16
@@ -166,6 +170,22 @@ impl Faulted {
         order: Order,
         write: bool,
     ) -> Result<(vm_fault_t, i32)> {
+        // SAFETY: The table is constant, and that of all these files.
+        let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
+        self.with_fault(index, order, write, |fault| {
+            let outcome = fsdax::iomap_fault(fault, order.get(), true, ops);
+            (outcome.ret, outcome.error.unwrap_or(0))
+        })
+    }
+
+    /// Calls `f` with a fault.
+    pub(super) fn with_fault<R>(
+        &self,
+        index: usize,
+        order: Order,
+        write: bool,
+        f: impl FnOnce(Fault<'_>) -> R,
+    ) -> Result<R> {
         let mut pmd = KBox::<bindings::pmd_t>::zeroed(GFP_KERNEL)?;
         let mut file = KBox::<bindings::file>::zeroed(GFP_KERNEL)?;
         let mut vma = KBox::<bindings::vm_area_struct>::zeroed(GFP_KERNEL)?;
@@ -192,10 +212,7 @@ impl Faulted {
         // SAFETY: The vma has a file, whose mapping stays, and nobody breaks it meanwhile but in
         // ways that faults cope with.
         let fault = unsafe { Fault::from_raw(&raw mut *vmf) };
-        // SAFETY: The table is constant, and that of all these files.
-        let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
-        let outcome = fsdax::iomap_fault(fault, order.get(), true, ops);
-        Ok((outcome.ret, outcome.error.unwrap_or(0)))
+        Ok(f(fault))
     }
 
     /// [`Self::fault`] until it need not be taken again. Returns its result, and the times it took.

@@ -55,6 +55,7 @@ mod unmapping;
 mod api;
 mod breaks;
 mod cost;
+mod counters;
 mod device;
 mod dirty;
 mod entries;

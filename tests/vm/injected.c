@@ -11,7 +11,7 @@
 
 static void mounts(const struct env *e)
 {
-	static const enum pass passes[] = { BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION };
+	static const enum pass passes[] = { BY_POINT, BY_MODULE, ALL_OF_MODULE, BY_ALLOCATION };
 
 	check(!module_load(e->ko), "cannot load the module: %m");
 	check(make_fs(e->fs, e->dev), "cannot make %s on %s", e->fs, e->dev);
@@ -32,6 +32,9 @@ static void mounts(const struct env *e)
 			check(!rc || err == ENOMEM || (fired && by == BY_ALLOCATION),
 			      "mount, %s %u: %s", pass_name[by], n, strerror(err));
 			/* Without memory a superblock may not be bound, and is served by C. */
+			check(by != BY_POINT || !fired || !mount_is_bound(e->dir),
+			      "bound without counters");
+			check(by != BY_POINT || fired == (n == 1), "point %u of a mount", n);
 			if (!rc)
 				must(umount(e->dir));
 			check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount after %s %u: %m",
