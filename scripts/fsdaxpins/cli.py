@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import NoReturn
 
-from . import mounts, prometheus, state, wait, who
+from . import faults, mounts, prometheus, state, wait, who
 from .machine import (
     INTERRUPTED,
     MODULE,
@@ -65,6 +65,7 @@ exit status:
 examples:
   fsdax-pins                                what holds up a truncate, and who
   fsdax-pins --mounts                       is everything served by {MODULE}?
+  fsdax-pins --faults                       are faults served by 2 MiB, and why not?
   fsdax-pins --wait /mnt/file --timeout 60  return when nobody waits for pages of the file
   fsdax-pins --json | jq '.holders[].pid'   see fsdax-pins(8) for the fields"""
 
@@ -97,6 +98,9 @@ def arguments() -> argparse.Namespace:
     modes.add_argument("-m", "--mounts", action="store_true",
                        help="show who serves each mount that has DAX files, and warn of those that "
                             "stock fs/dax.c serves although the module is loaded")
+    modes.add_argument("--faults", action="store_true",
+                       help="show how faults on each mount were served, by size, and why they fell back "
+                            "to 4 KiB")
     modes.add_argument("--wait", nargs="?", const="", metavar="PID|FILE",
                        help="watch the thread PID, one that waits for FILE, or the one that waits for "
                             "longest, until it does not wait any more")
@@ -174,6 +178,15 @@ def _mounts(args: argparse.Namespace, machine: Machine) -> int:
     return STOCK if found.warnings else OK
 
 
+def _faults(args: argparse.Namespace, machine: Machine) -> int:
+    found = state.read_faults(machine.directory())
+    if args.json:
+        _print_json({"faults": [asdict(one) for one in found]}, one_line=False)
+    else:
+        print(faults.render(found), flush=True)
+    return OK
+
+
 def _wait(args: argparse.Namespace, machine: Machine) -> int:
     which = wait.target(machine, args.wait)
     paths = None if args.no_paths else Paths(machine)
@@ -222,6 +235,8 @@ def main() -> int:
     try:
         if args.mounts:
             return _mounts(args, machine)
+        if args.faults:
+            return _faults(args, machine)
         if args.wait is not None:
             return _wait(args, machine)
         if args.prometheus:

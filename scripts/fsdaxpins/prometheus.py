@@ -19,16 +19,20 @@ _SIZES = {0: "4K", 9: "2M", 18: "1G"}
 _Sample = tuple[dict[str, str], float]
 
 
+def _size(order: int) -> str:
+    return _SIZES.get(order, f"order {order}")
+
+
 def _label(value: str) -> str:
     return printable(value).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _metric(name: str, text: str, samples: Iterable[_Sample]) -> list[str]:
-    lines = [f"# HELP rust_fsdax_{name} {text}", f"# TYPE rust_fsdax_{name} gauge"]
+def _metric(name: str, text: str, samples: Iterable[_Sample], kind: str = "gauge") -> list[str]:
+    lines = [f"# HELP rust_fsdax_{name} {text}", f"# TYPE rust_fsdax_{name} {kind}"]
     for labels, value in samples:
         words = ",".join(f'{key}="{_label(word)}"' for key, word in labels.items())
-        lines.append(f"rust_fsdax_{name}{{{words}}} {value:g}" if words
-                     else f"rust_fsdax_{name} {value:g}")
+        lines.append(f"rust_fsdax_{name}{{{words}}} {value:.15g}" if words
+                     else f"rust_fsdax_{name} {value:.15g}")
     return lines
 
 
@@ -55,7 +59,7 @@ def _of_state(state: State) -> list[str]:
     entries: list[_Sample] = []
     for mount in state.mounts:
         for order, counts in mount.orders.items():
-            labels = {"device": mount.s_id, "size": _SIZES.get(order, f"order {order}")}
+            labels = {"device": mount.s_id, "size": _size(order)}
             entries += [({**labels, "state": name}, getattr(counts, name))
                         for name in ("tracked", "zapped", "busy", "shared")]
     devices = {mount.dev: mount.s_id for mount in state.mounts}
@@ -67,6 +71,7 @@ def _of_state(state: State) -> list[str]:
         device = devices.get(waiter.dev or "", waiter.dev or "")
         waiters.setdefault((device, waiter.what), []).append(waiter.waited_ms)
     return [
+        *_of_faults(state),
         *_metric("entries", "Entries of files by size and state; busy ones are zapped, too, and "
                  "shared ones tracked.", entries),
         *_metric("busy_oldest_seconds", "Since when the file does not use the busy page that has been "
@@ -78,6 +83,25 @@ def _of_state(state: State) -> list[str]:
         *_metric("waiter_longest_seconds", "How long the one that waits for longest has waited.",
                  [({"device": device, "what": what}, max(times) / 1000)
                   for (device, what), times in sorted(waiters.items())]),
+    ]
+
+
+def _of_faults(state: State) -> list[str]:
+    served: list[_Sample] = []
+    fallbacks: list[_Sample] = []
+    rest: list[_Sample] = []
+    for faults in state.faults:
+        device = {"device": faults.s_id}
+        for samples, label, orders in ((served, "how", faults.served), (fallbacks, "why", faults.fallbacks)):
+            samples += [({**device, "size": _size(order), label: name}, count)
+                        for order, counts in orders.items() for name, count in counts.items()]
+        rest += [({**device, "how": name}, getattr(faults, name)) for name in ("copy", "retried", "failed")]
+    return [
+        *_metric("faults_total", "Faults that were served by a size, since the mount.", served, "counter"),
+        *_metric("fault_fallbacks_total", "Faults that fell back to a smaller size, since the mount.",
+                 fallbacks, "counter"),
+        *_metric("other_faults_total", "Private copies, faults that are taken again, and that failed, since "
+                 "the mount.", rest, "counter"),
     ]
 
 

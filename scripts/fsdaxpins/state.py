@@ -76,6 +76,20 @@ class Waiter:
 
 
 @dataclass
+class Faults:
+    """How faults on a mount ended, since it was mounted."""
+
+    dev: str
+    s_id: str
+    fs: str
+    served: dict[int, dict[str, int]]  # by order: how
+    fallbacks: dict[int, dict[str, int]]  # by order: why
+    copy: int
+    retried: int
+    failed: int
+
+
+@dataclass
 class State:
     """All that the kernel says."""
 
@@ -83,6 +97,7 @@ class State:
     busy: list[Busy] = field(default_factory=list)
     more_busy: bool = False  # than the kernel shows
     waiters: list[Waiter] = field(default_factory=list)
+    faults: list[Faults] = field(default_factory=list)
 
 
 def _rows(name: str, text: str) -> Iterator[dict[str, str]]:
@@ -141,14 +156,32 @@ def _waiter(row: dict[str, str]) -> Waiter:
                   int(row["index"]) if ino else None, int(row["pfn"], 16), int(row["waited_ms"]))
 
 
+def _faults(row: dict[str, str]) -> Faults:
+    faults = Faults(_device(row["dev"]), unescape(row["s_id"]), unescape(row["fs"]), {}, {},
+                    int(row["copy"]), int(row["retried"]), int(row["failed"]))
+    for name, value in row.items():
+        what, _, order = name.rpartition(".")
+        if not order.isdecimal():
+            continue
+        if what.startswith("fallback."):
+            faults.fallbacks.setdefault(int(order), {})[what.removeprefix("fallback.")] = int(value)
+        else:
+            faults.served.setdefault(int(order), {})[what] = int(value)
+    return faults
+
+
+def parse_faults(text: str) -> list[Faults]:
+    return _table("faults", text, _faults)
+
+
 def parse_mounts(text: str) -> list[Mount]:
     return _table("mounts", text, _mount)
 
 
-def parse(mounts: str, busy: str, waiters: str) -> State:
-    """The contents of the three files of the module."""
+def parse(mounts: str, busy: str, waiters: str, faults: str) -> State:
+    """The contents of the files of the module."""
     return State(parse_mounts(mounts), _table("busy", busy, _busy),
-                 busy.endswith("\nmore\n"), _table("waiters", waiters, _waiter))
+                 busy.endswith("\nmore\n"), _table("waiters", waiters, _waiter), parse_faults(faults))
 
 
 def read_files(where: Path, *names: str) -> list[str]:
@@ -165,7 +198,11 @@ def read_files(where: Path, *names: str) -> list[str]:
 
 
 def read(where: Path) -> State:
-    return parse(*read_files(where, "mounts", "busy", "waiters"))
+    return parse(*read_files(where, "mounts", "busy", "waiters", "faults"))
+
+
+def read_faults(where: Path) -> list[Faults]:
+    return parse_faults(*read_files(where, "faults"))
 
 
 def read_mounts(where: Path) -> list[Mount]:

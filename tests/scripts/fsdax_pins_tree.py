@@ -30,7 +30,14 @@ pid comm what dev ino index pfn waited_ms
 812 my\\040trunc\\012 break 121:1 13 4 0x140204 1400
 900 ndctl removal 0:0 0 0 0x140999 99
 """
-EMPTY = tuple(text.splitlines(keepends=True)[0] for text in (MOUNTS, BUSY, WAITERS))
+FAULTS = """\
+dev s_id fs read.0 write.0 hole.0 sync.0 read.9 write.9 hole.9 sync.9 fallback.fit.9 fallback.extent.9 \
+fallback.entries.9 fallback.shared.9 fallback.other_order.9 fallback.no_memory.9 fallback.device.9 \
+fallback.filesystem.9 copy retried failed
+121:1 pmem1 ext4 1200000 34 2 1 16 20 3 4 5 0 6 0 0 0 0 7 8 9 10
+121:2 a\\040b xfs 0 0 0 0 0 1 0 0 0 0 0 0 0 0 0 0 0 0 0
+"""
+EMPTY = tuple(text.splitlines(keepends=True)[0] for text in (MOUNTS, BUSY, WAITERS, FAULTS))
 MOUNTINFO = r"""22 28 0:20 / /proc rw,nosuid shared:5 - proc proc rw
 29 28 0:7 / /sys/kernel/debug rw shared:11 - debugfs debugfs rw
 40 28 121:1 / /mnt/a\040b rw,relatime shared:20 - ext4 /dev/pmem1 rw,dax=always
@@ -63,7 +70,7 @@ class Tree:
         self.write("sys/dev/block/121:5/queue/dax", "1\n")
         self.write("sys/dev/block/9:99/queue/dax", "0\n")
         self.mountinfo(MOUNTINFO)
-        self.says(MOUNTS, BUSY, WAITERS)
+        self.says(MOUNTS, BUSY, WAITERS, FAULTS)
 
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.top / name
@@ -78,8 +85,8 @@ class Tree:
         """With the file for 121:1 and inode 13."""
         return text.replace("121:1 ", f"{self.dev} ").replace(" 13 ", f" {self.ino} ")
 
-    def says(self, mounts: str, busy: str, waiters: str) -> None:
-        for name, text in (("mounts", mounts), ("busy", busy), ("waiters", waiters)):
+    def says(self, mounts: str, busy: str, waiters: str, faults: str = FAULTS) -> None:
+        for name, text in (("mounts", mounts), ("busy", busy), ("waiters", waiters), ("faults", faults)):
             self.write(f"sys/kernel/debug/rust_fsdax/{name}", self.real(text))
 
     def mountinfo(self, text: str, process: str = "self") -> None:

@@ -22,14 +22,14 @@ from pathlib import Path
 from unittest import mock
 
 import fsdax_pins_tree
-from fsdax_pins_tree import ADDRESS, BUSY, EMPTY, GOLDEN, MOUNTINFO, MOUNTS, ROOT, SCRIPT, WAITERS, Tree
+from fsdax_pins_tree import ADDRESS, BUSY, EMPTY, FAULTS, GOLDEN, MOUNTINFO, MOUNTS, ROOT, SCRIPT, WAITERS, Tree
 from fsdaxpins import cli, machine, mounts, paths, processes, prometheus, render, state, who
 from fsdaxpins.kernel_memory import Pages
 
 
 class Parse(unittest.TestCase):
     def setUp(self) -> None:
-        self.state = state.parse(MOUNTS, BUSY, WAITERS)
+        self.state = state.parse(MOUNTS, BUSY, WAITERS, FAULTS)
 
     def test_mounts_have_counts_by_order(self) -> None:
         first, second = self.state.mounts
@@ -46,6 +46,15 @@ class Parse(unittest.TestCase):
         self.assertEqual(self.state.waiters[0],
                          state.Waiter(812, "my trunc\n", "break", "121:1", 13, 4, 0x140204, 1400))
 
+    def test_faults_by_order_and_reason(self) -> None:
+        faults = self.state.faults[0]
+        self.assertEqual(faults.served, {0: {"read": 1200000, "write": 34, "hole": 2, "sync": 1},
+                                         9: {"read": 16, "write": 20, "hole": 3, "sync": 4}})
+        self.assertEqual(list(faults.fallbacks), [9])
+        self.assertEqual((faults.fallbacks[9]["fit"], faults.fallbacks[9]["filesystem"]), (5, 7))
+        self.assertEqual((faults.copy, faults.retried, faults.failed), (8, 9, 10))
+        self.assertEqual(self.state.faults[1].s_id, "a b")
+
     def test_waiter_of_no_file(self) -> None:
         removal = self.state.waiters[1]
         self.assertEqual((removal.dev, removal.ino, removal.index), (None, None, None))
@@ -54,18 +63,18 @@ class Parse(unittest.TestCase):
         self.assertEqual(state.parse(*EMPTY), state.State())
 
     def test_more(self) -> None:
-        self.assertTrue(state.parse(MOUNTS, BUSY + "more\n", WAITERS).more_busy)
+        self.assertTrue(state.parse(MOUNTS, BUSY + "more\n", WAITERS, FAULTS).more_busy)
 
     def test_unknown_columns_are_ignored(self) -> None:
         waiters = "".join(f"{line} x\n" for line in WAITERS.splitlines())
-        self.assertEqual(state.parse(MOUNTS, BUSY, waiters), self.state)
+        self.assertEqual(state.parse(MOUNTS, BUSY, waiters, FAULTS), self.state)
 
     def test_name_that_is_no_utf8(self) -> None:
         self.assertEqual(machine.unescape("a\\303\\274\\377\\134"), "a\u00fc\ufffd\\")
 
-    def check_fails(self, word: str, *texts: str) -> None:
+    def check_fails(self, word: str, mounts: str, busy: str, waiters: str, faults: str = FAULTS) -> None:
         with self.assertRaisesRegex(machine.Fail, word):
-            state.parse(*texts)
+            state.parse(mounts, busy, waiters, faults)
 
     def test_missing_column(self) -> None:
         self.check_fails("no column 'age_ms'", MOUNTS, BUSY.replace("age_ms", "age"), WAITERS)
@@ -76,6 +85,7 @@ class Parse(unittest.TestCase):
     def test_strange_number(self) -> None:
         self.check_fails("strange value", MOUNTS, BUSY, WAITERS.replace("812", "x"))
         self.check_fails("strange value", MOUNTS, BUSY.replace("121:1", "pmem1"), WAITERS)
+        self.check_fails("no column 'copy'", MOUNTS, BUSY, WAITERS, FAULTS.replace(" copy", " x"))
 
     def test_empty_file(self) -> None:
         self.check_fails("is empty", MOUNTS, "", WAITERS)
@@ -88,7 +98,7 @@ class Render(unittest.TestCase):
         self.assertIn("No mount is served", text)
 
     def test_nobody(self) -> None:
-        text = render.render(state.parse(MOUNTS, BUSY, WAITERS), who.Who(unseen=["what\n"]))
+        text = render.render(state.parse(MOUNTS, BUSY, WAITERS, FAULTS), who.Who(unseen=["what\n"]))
         self.assertIn("\nNo process maps these pages", text)
         self.assertIn("\nNot looked at: what?.\n", text)
 
@@ -101,7 +111,7 @@ class Render(unittest.TestCase):
     def test_many_holders_are_cut(self) -> None:
         holders = [processes.Holder(pid, "x", "open", "121:1", 13, None, None, 3, "ro")
                    for pid in range(45)]
-        self.assertIn("There are 5 more of these", render.render(state.parse(MOUNTS, BUSY, WAITERS),
+        self.assertIn("There are 5 more of these", render.render(state.parse(MOUNTS, BUSY, WAITERS, FAULTS),
                                                                  who.Who(holders)))
 
 
@@ -174,6 +184,20 @@ class Golden(OnTree):
     def test_mounts_not_to_be_bound(self) -> None:
         self.tree.write("sys/module/rust_fsdax/parameters/bind", "N\n")
         self.check_golden("mounts-bind-n.txt", "--mounts", status=machine.STOCK)
+
+    def test_faults(self) -> None:
+        self.check_golden("faults.txt", "--faults")
+        parsed = json.loads(self.check_golden("faults.json", "--faults", "--json"))
+        self.assertEqual(parsed["version"], 1)
+
+    def test_faults_of_nothing(self) -> None:
+        self.tree.says(*EMPTY)
+        self.check_golden("faults-none.txt", "--faults")
+
+    def test_faults_of_an_order_and_a_reason_that_are_new(self) -> None:
+        self.tree.says(MOUNTS, BUSY, WAITERS, "dev s_id fs read.18 fallback.weather.18 copy retried failed\n"
+                                              "121:1 pmem1 ext4 5 3 0 0 0\n")
+        self.check_golden("faults-new.txt", "--faults")
 
     def test_prometheus(self) -> None:
         self.check_golden("metrics.prom", "--prometheus", "-")
@@ -311,7 +335,7 @@ class Drgn(OnTree):
                          [0x140204, None, 0x140400, None])
 
     def test_what_it_found(self) -> None:
-        now = state.parse(MOUNTS, BUSY + "121:1 13 5 0x140205 0 1 0 0 1500 0\n", WAITERS)
+        now = state.parse(MOUNTS, BUSY + "121:1 13 5 0x140205 0 1 0 0 1500 0\n", WAITERS, FAULTS)
         found, line = who.Who(), {"pid": 5, "comm": "x", "how": "pipe", "fd": 3, "detail": "pipe:[7]"}
         who.add_found(now, [{**line, "pfn": pfn} for pfn in (0x140204, 0x140205, 0x140400, 0x999)], found)
         self.assertEqual([(holder.first, holder.last, holder.dev, holder.ino) for holder in found.holders],

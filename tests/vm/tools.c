@@ -144,6 +144,30 @@ static void command_tells_who_serves(const struct env *e)
 	end_bound(e);
 }
 
+static void command_counts_faults(const struct env *e)
+{
+	char wanted[128], *out, *p;
+	int status, fd;
+
+	if (no_fsdax_pins())
+		return;
+	start_bound(e);
+	fd = create_file(e, "f", N, 100);
+	p = map_file(fd, N, RW);
+	/* Loads, since who serves the mount is found out by stores. */
+	for (size_t i = 0; i < N; i++)
+		(void)*(volatile char *)(p + i * PAGE);
+	out = output_of("scripts/fsdax-pins --faults 2>&1", &status);
+	snprintf(wanted, sizeof(wanted), "\n%s   4 KiB    %zu  ", strrchr(e->dev, '/') + 1, N);
+	check(!status && strstr(out, wanted), "no %s in %s", wanted, out);
+	snprintf(wanted, sizeof(wanted), "\"read\": %zu,", N);
+	out = output_of("scripts/fsdax-pins --json 2>&1", &status);
+	check(!status && strstr(out, "\"faults\": [") && strstr(out, wanted), "%s", out);
+	munmap(p, N * PAGE);
+	close(fd);
+	end_bound(e);
+}
+
 /* Reads what the child prints until it has @words, or ends (NULL). */
 static bool reads_until(FILE *from, const char *words, char *all, size_t size)
 {
@@ -255,6 +279,7 @@ static const struct test tests[] = {
 	{ "fsdax-pins names the file and who waits", command_names_the_file, ONCE },
 	{ "fsdax-pins names who does direct I/O", command_names_direct_io, ONCE },
 	{ "fsdax-pins --mounts and --prometheus tell who serves", command_tells_who_serves, ONCE },
+	{ "fsdax-pins --faults counts them", command_counts_faults, ONCE },
 	{ "fsdax-pins --wait follows a break to its end", command_watches_a_break, ONCE },
 	{ "break-waits.bt prints a histogram", bpftrace_prints_a_histogram, ONCE },
 	{ }
