@@ -231,21 +231,31 @@ void measure_accesses(struct samples *s, char *map, size_t pages, size_t step, b
 	}
 }
 
-double op_cost(enum op what, int fd, size_t pages)
+uint64_t measured_from(void)
 {
-	uint64_t from, to;
-
 	mark_begin();
-	from = ticks();
-	must(do_op(what, fd, 0, what == OP_TRUNCATE ? 0 : pages));
-	to = ticks();
+	return ticks();
+}
+
+double measured_since(uint64_t from)
+{
+	const uint64_t to = ticks();
+
 	mark_end();
 	return to - from - ticks_overhead;
 }
 
+double op_cost(enum op what, int fd, size_t pages)
+{
+	uint64_t from = measured_from();
+
+	must(do_op(what, fd, 0, what == OP_TRUNCATE ? 0 : pages));
+	return measured_since(from);
+}
+
 static const struct figure *const tables[] = {
 	fault_figures, entry_figures, break_figures, clone_figures, workload_figures,
-	thread_figures,
+	thread_figures, device_figures,
 };
 
 int main(int argc, char **argv)

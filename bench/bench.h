@@ -59,6 +59,9 @@ void store_all(char *map, size_t pages, bool huge);
 void load_all(const char *map, size_t pages);
 /* Access every @step pages of a mapping, once, and measure each. */
 void measure_accesses(struct samples *s, char *map, size_t pages, size_t step, bool store);
+/* Around anything else that is measured. */
+uint64_t measured_from(void);
+double measured_since(uint64_t from);
 /* What an operation on pages 0 to @pages of a file costs; truncate: to nothing. */
 double op_cost(enum op what, int fd, size_t pages);
 
@@ -70,6 +73,6 @@ struct figure {
 
 /* Each ended by an empty one. */
 extern const struct figure fault_figures[], entry_figures[], break_figures[], clone_figures[],
-	workload_figures[], thread_figures[];
+	workload_figures[], thread_figures[], device_figures[];
 
 #endif

@@ -11,6 +11,7 @@ import unittest
 import xml.dom.minidom
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(_SCRIPTS))
@@ -52,6 +53,11 @@ class Rows(unittest.TestCase):
         self.assertTrue(row(metric, 0, 0.04).ok)
         self.assertFalse(row(metric, 0, 0.3).ok)
 
+    def test_no_fault_is_as_good_as_no_fault(self) -> None:
+        metric = bench.Metric("m", "", 1.1)
+        self.assertTrue(row(metric, 0, 0).ok)
+        self.assertFalse(row(metric, 0, 1).ok)
+
     def test_median_of_rounds(self) -> None:
         metric = bench.Metric("m", "")
         figures = {("m", "ext4", provider): [{"value": value} for value in (9, 1, 5)]
@@ -84,6 +90,62 @@ class Compare(unittest.TestCase):
 
     def test_time_on_the_host_is_not_compared(self) -> None:
         self.assertIn("0 got worse", self.said((900, 1000), (900, 9000), "threads_own_file"))
+
+
+class Allow(unittest.TestCase):
+    """What is worse than in the committed run fails the run, unless it is allowed."""
+
+    def refused(self, rust: float, *allowed: str, name: str = "fault_write_4k") -> int:
+        before, after = (bench.Row(name, "ext4", "instructions", 900, value, value / 900, None, None)
+                         for value in (1000.0, rust))
+        with contextlib.redirect_stdout(io.StringIO()):
+            refused = bench.compare([after], [before], allowed)
+        assert isinstance(refused, int)
+        return refused
+
+    def status(self, rust: float, *options: str) -> int:
+        """The exit status of a run that measures one figure without a goal."""
+        metric = bench.Metric("fault_write_4k", "", None, fs=("ext4",))
+        figures = {("fault_write_4k", "ext4", "c"): [{"value": 900}],
+                   ("fault_write_4k", "ext4", "rust"): [{"value": rust}]}
+        with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+            baseline = Path(directory) / "baseline.json"
+            bench.save(baseline, [bench.Row("fault_write_4k", "ext4", "instructions", 900, 1000, 1.1, None, None)])
+            for name, value in (("BASELINE", baseline), ("METRICS", (metric,)),
+                                ("measure", lambda *_: figures)):
+                stack.enter_context(mock.patch.object(bench, name, value))
+            stack.enter_context(mock.patch.object(bench.source, "chosen"))
+            argv = ["bench", "--fs", "ext4", "--json", f"{directory}/bench.json", *options]
+            stack.enter_context(mock.patch.object(sys, "argv", argv))
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            status = bench.main()
+        assert isinstance(status, int)
+        return status
+
+    def test_worse_is_counted(self) -> None:
+        self.assertEqual(self.refused(1030), 1)
+
+    def test_what_two_runs_differ_by_is_not(self) -> None:
+        self.assertEqual(self.refused(1019), 0)
+
+    def test_better_is_not(self) -> None:
+        self.assertEqual(self.refused(900), 0)
+
+    def test_by_name_and_by_pattern(self) -> None:
+        self.assertEqual(self.refused(1030, "fault_write_4k"), 0)
+        self.assertEqual(self.refused(1030, "fsync_*", "fault_*"), 0)
+
+    def test_another_one_does_not_help(self) -> None:
+        self.assertEqual(self.refused(1030, "fault_write_2m", "fault_write"), 1)
+
+    def test_time_on_the_host_fails_nothing(self) -> None:
+        self.assertEqual(self.refused(9000, name="threads_own_file"), 0)
+
+    def test_exit_status(self) -> None:
+        self.assertEqual(self.status(1000), 0)
+        self.assertEqual(self.status(1030), 1)
+        self.assertEqual(self.status(1030, "--allow", "fault_*"), 0)
 
 
 class Baseline(unittest.TestCase):
