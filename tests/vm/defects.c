@@ -318,12 +318,13 @@ static void size_collision(const struct env *e)
 	drop(e, "other", b, NULL, 0);
 }
 
-/* R24: a file that is mapped by 2 MiB is cloned, then both are read. */
+/* R24: a file that is mapped by 2 MiB is cloned, then both are read through new mappings. */
 static void clone_sweep(const struct env *e)
 {
 	const size_t pages = 4 * HUGE;
 	int fd[2] = { create_huge(e, "demo", 4), create_file(e, "other", 0, 0) };
 	char *p = map_file_huge(fd[0], pages, RW), *q[2];
+	size_t huge = 0;
 	long faults;
 
 	for (size_t i = 0; i < pages; i++)
@@ -337,7 +338,10 @@ static void clone_sweep(const struct env *e)
 		for (size_t i = 0; i < pages; i++)
 			check_page(q[k] + i * PAGE, 100 + i, k ? "clone" : "source");
 	faults = minor_faults() - faults;
-	printf("%s {\"figure\": \"clone_sweep\", \"faults\": %ld}\n", e->label, faults);
+	for (int k = 0; k < 2; k++)
+		huge += huge_pages(q[k], pages) / HUGE;
+	printf("%s {\"figure\": \"clone_sweep\", \"faults\": %ld, \"huge\": %zu}\n", e->label,
+	       faults, huge);
 	must(munmap(p, pages * PAGE));
 	drop(e, "other", fd[1], q[1], pages);
 	drop(e, "demo", fd[0], q[0], pages);

@@ -6,11 +6,13 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -96,6 +98,25 @@ static void prealloc(void)
 	printf("%s {\"figure\": \"prealloc\", \"flushed\": %ld, \"refaults\": %ld}\n",
 	       env.label, flushed_after(OP_ALLOCATE, 1024, 1024),
 	       refaults_after(OP_ALLOCATE, 1024, 1024, 1024));
+}
+
+/* What is dirty when a file is cloned is written back by that, or by the fsync of either. */
+static void clone_dirty(void)
+{
+	const size_t pages = 1024;
+	int fd, other = create_file(&env, "other", 0, 0);
+	char *p = stored_file(&fd, pages);
+	long flushed;
+
+	flush_count_start();
+	must(ioctl(other, FICLONE, fd));
+	must(fsync(fd));
+	must(fsync(other));
+	flushed = flush_count_stop();
+	close(other);
+	must(unlink(in_dir(&env, "other")));
+	drop_file(p, pages, fd);
+	printf("%s {\"figure\": \"clone_dirty\", \"flushed\": %ld}\n", env.label, flushed);
 }
 
 static void refaults(void)
@@ -347,11 +368,14 @@ static const struct {
 	{ "punch_dirty", punch_dirty },
 	{ "growth", growth },
 	{ "prealloc", prealloc },
+	{ "clone_dirty", clone_dirty },
 	{ "refaults", refaults },
 	{ "busy_cost", busy_cost },
 	{ "removal", removal },
 	{ "unrelated", unrelated },
 };
+
+static const struct defect_figure *const tables[] = { defect_figures, devdax_figures };
 
 int main(int argc, char **argv)
 {
@@ -366,17 +390,19 @@ int main(int argc, char **argv)
 				figure[i].run();
 				return 0;
 			}
-		for (const struct defect_figure *f = defect_figures; f->name; f++)
-			if (!strcmp(argv[1], f->name)) {
-				f->run(&env);
-				return 0;
-			}
+		for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+			for (const struct defect_figure *f = tables[i]; f->name; f++)
+				if (!strcmp(argv[1], f->name)) {
+					f->run(&env);
+					return 0;
+				}
 	}
-	fprintf(stderr, "usage: demo FIGURE PROVIDER ext4|xfs DEVICE DIRECTORY\nfigures:");
+	fprintf(stderr, "usage: demo FIGURE PROVIDER ext4|xfs|- DEVICE DIRECTORY\nfigures:");
 	for (size_t i = 0; i < ARRAY_SIZE(figure); i++)
 		fprintf(stderr, " %s", figure[i].name);
-	for (const struct defect_figure *f = defect_figures; f->name; f++)
-		fprintf(stderr, " %s", f->name);
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+		for (const struct defect_figure *f = tables[i]; f->name; f++)
+			fprintf(stderr, " %s", f->name);
 	fprintf(stderr, "\n");
 	return 2;
 }

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What scripts/demo runs in the guest: demo.sh [-f xfs] PROVIDER... -- FIGURE...
-# fs/dax.c serves /dev/pmem0 (PROVIDER stock), the module /dev/pmem1 (rust).
-# Prints "PROVIDER {json}" for each figure.
+# What scripts/demo runs in the guest: demo.sh [-f xfs|-] PROVIDER... -- FIGURE...
+# fs/dax.c serves /dev/pmem0 (PROVIDER stock), the module /dev/pmem1 (rust), or without a file
+# system (-) the driver of DAX devices serves stock. Prints "PROVIDER {json}" for each figure.
 set -e
 
 fs=ext4
@@ -14,6 +14,35 @@ fi
 # shellcheck disable=SC1091
 . "$FSDAX_CHECKOUT/tests/vm/mounts.sh"
 
+# The kernel's own tests of private memory, without the module and with it; not the benchmark
+# among them, which takes longer than the rest.
+hmm() { # PROVIDER
+	[ ! -d /sys/module/rust_fsdax ] || rmmod rust_fsdax
+	[ "$1" = stock ] || insmod "$FSDAX_KO"
+	modprobe test_hmm
+	"$FSDAX_BIN/hmm-tests" -T benchmark_thp_migration -V hmm_device_coherent \
+		-V hmm2_device_coherent >/tmp/hmm || true
+	rmmod test_hmm
+	[ -d /sys/module/rust_fsdax ] || insmod "$FSDAX_KO"
+	echo "$1 {\"figure\": \"hmm\", \"passed\": $(grep -c '^ok' /tmp/hmm)," \
+		"\"tests\": $(sed -n 's/^1\.\.//p' /tmp/hmm)}"
+}
+
+run() { # FIGURE PROVIDER
+	case $fs,$1 in
+	-,hmm)
+		hmm "$2"
+		return ;;
+	-,*)
+		dev=$(dax_device "$2" 4096) ;;
+	*)
+		dev=$(device "$2")
+		# A figure may leave nothing mounted.
+		grep -q " /mnt/$2 " /proc/mounts || up "$fs" "$2" ;;
+	esac
+	"$FSDAX_BIN/demo" "$1" "$2" "$fs" "$dev" "/mnt/$2"
+}
+
 providers=
 while [ "$1" != -- ]; do
 	providers="$providers $1"
@@ -22,8 +51,6 @@ done
 shift
 for figure in "$@"; do
 	for provider in $providers; do
-		# A figure may leave nothing mounted.
-		grep -q " /mnt/$provider " /proc/mounts || up "$fs" "$provider"
-		"$FSDAX_BIN/demo" "$figure" "$provider" "$fs" "$(device "$provider")" "/mnt/$provider"
+		run "$figure" "$provider"
 	done
 done
