@@ -428,18 +428,16 @@ fn serve(
         let counted = failed(vmf, order, vm_fault::SIGBUS, Reason::Filesystem);
         return Served::Done(counted);
     }
-    if order == Order::Pmd && extent.is_shared() {
-        // A copy is one page. And who else has the memory may be served by fs/dax.c, unless the
-        // sharing is the work of this filesystem.
-        if extent.is_copy() || !locked.mapping().can_clone() {
-            let counted = failed(vmf, order, vm_fault::FALLBACK, Reason::Shared);
-            return Served::Done(counted);
-        }
+    if order == Order::Pmd && extent.is_shared() && !locked.mapping().can_clone() {
+        // Who else has the memory may be served by fs/dax.c, unless the sharing is the work of this
+        // filesystem.
+        let counted = failed(vmf, order, vm_fault::FALLBACK, Reason::Shared);
+        return Served::Done(counted);
     }
     if extent.is_copy() {
         match give_up(locked) {
             Left::Busy => return Served::Pinned,
-            // A copy is one page; there is room for its entry when this one is gone.
+            // The copy is one page; there is room for its entry when this one is gone.
             Left::Idle if locked.entry().order() != order => return Served::Retry,
             Left::Idle => {}
         }

@@ -239,21 +239,25 @@ impl Extent<'_> {
     /// The filesystem may make it a part of the file on the medium before anybody calls `fsync()`:
     /// what was on the medium until then must be there still.
     ///
-    /// Follows `dax_iomap_copy_around()` for a whole page.
+    /// Follows `dax_iomap_copy_around()` for whole pages.
     #[cold]
     #[inline(never)]
     fn copy_to(&self, memory: &DeviceMemory<'_>, device: &DeviceReadGuard) -> Result {
-        let source = match u32::from(self.iter.srcmap.type_) {
-            bindings::IOMAP_MAPPED => {
-                let pos = self.iter.pos;
-                Some(access(&self.iter.srcmap, pos, Order::Pte, device)?)
-            }
-            // A hole: nothing is shared but the right to allocate a copy.
-            _ => None,
-        };
-        // SAFETY: The filesystem has just allocated the block for this copy, and makes it a part of
-        // the file when the iteration ends.
-        unsafe { memory.fill(source.as_ref()) }
+        for page in 0..self.order.pages() {
+            let source = match u32::from(self.iter.srcmap.type_) {
+                bindings::IOMAP_MAPPED => {
+                    // The old blocks need not be where a larger page could be.
+                    let pos = self.iter.pos + ((page << PAGE_SHIFT) as i64);
+                    Some(access(&self.iter.srcmap, pos, Order::Pte, device)?)
+                }
+                // A hole: nothing is shared but the right to allocate a copy.
+                _ => None,
+            };
+            // SAFETY: The filesystem has just allocated the blocks for this copy, and makes them a
+            // part of the file when the iteration ends; the memory has as many as the order.
+            unsafe { memory.fill(page, source.as_ref()) }?;
+        }
+        Ok(())
     }
 
     /// Consumes as much as was asked for.

@@ -161,7 +161,8 @@ impl DeviceMemory<'_> {
         unsafe { PgmapRef::live_of_page(self.pfn, pfn, order) }
     }
 
-    /// Fills the first page with what `source` has, or with zeroes, and flushes it.
+    /// Fills a page, counted from the first, with what the first page of `source` has, or with zeroes, and
+    /// flushes it.
     ///
     /// # Errors
     ///
@@ -169,17 +170,18 @@ impl DeviceMemory<'_> {
     ///
     /// # Safety
     ///
-    /// The page is of a block that nobody reads or writes yet.
-    pub(crate) unsafe fn fill(&self, source: Option<&DeviceMemory<'_>>) -> Result {
+    /// The page is one of the order that was asked for, and of a block that nobody reads or writes yet.
+    pub(crate) unsafe fn fill(&self, page: usize, source: Option<&DeviceMemory<'_>>) -> Result {
         if inject::fails(Point::Copy) {
             return Err(EIO);
         }
         let from = source.map_or(core::ptr::null_mut(), |source| source.kaddr);
+        let to = self.kaddr.wrapping_byte_add(page << PAGE_SHIFT);
         // SAFETY: By the type invariant both are pages that the kernel has mapped, and the caller
         // promises that one may be written.
-        to_result(unsafe { bindings::rust_fsdax_copy_page_mc(self.kaddr, from) })?;
+        to_result(unsafe { bindings::rust_fsdax_copy_page_mc(to, from) })?;
         // SAFETY: By the type invariant the device is valid and the page stays.
-        unsafe { bindings::dax_flush(self.device, self.kaddr, 1 << PAGE_SHIFT) };
+        unsafe { bindings::dax_flush(self.device, to, 1 << PAGE_SHIFT) };
         Ok(())
     }
 }

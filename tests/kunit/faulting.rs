@@ -90,6 +90,32 @@ static IOMAP: Iomap = Iomap(bindings::iomap_ops {
     ..unsafe { core::mem::zeroed() }
 });
 
+struct Files(bindings::file_operations);
+
+// SAFETY: The table holds a pointer to a function, which is constant.
+unsafe impl Sync for Files {}
+
+/// What a filesystem has whose files share blocks by what it does.
+static FILES: Files = Files(bindings::file_operations {
+    remap_file_range: Some(remap_file_range),
+    // SAFETY: All other fields may be 0, as the designated initializers of C have it.
+    ..unsafe { core::mem::zeroed() }
+});
+
+/// # Safety
+///
+/// None: it is there, and nobody calls it.
+unsafe extern "C" fn remap_file_range(
+    _from: *mut bindings::file,
+    _from_pos: bindings::loff_t,
+    _to: *mut bindings::file,
+    _to_pos: bindings::loff_t,
+    _length: bindings::loff_t,
+    _flags: c_uint,
+) -> bindings::loff_t {
+    0
+}
+
 /// # Safety
 ///
 /// The private data of `inode` is a [`Faulted`], and `iomap` and `srcmap` are valid.
@@ -153,6 +179,14 @@ impl Faulted {
         // SAFETY: The inode is ours.
         unsafe { (*this.file.inode()).i_private = Arc::as_ptr(&this).cast_mut().cast() };
         Ok(this)
+    }
+
+    /// Has the filesystem clone files.
+    pub(super) fn can_clone(&self) {
+        // SAFETY: The inode is ours.
+        let methods = unsafe { &raw mut (*self.file.inode()).__bindgen_anon_3.i_fop };
+        // SAFETY: Nobody looks at it meanwhile; the table is constant.
+        unsafe { methods.write(&raw const FILES.0) };
     }
 
     /// How often the filesystem was asked.

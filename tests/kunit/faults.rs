@@ -360,6 +360,58 @@ mod tests {
         Ok(())
     }
 
+    /// A file that shares all blocks of the memory as one, of which a store makes a copy at `block`.
+    fn copying_2m(pgmap: &Arc<TestPgmap>, block: usize) -> Result<Arc<Faulted>> {
+        let extent = Extent {
+            block,
+            shared: true,
+            source: Some(0),
+            ..Extent::default()
+        };
+        let file = Faulted::new(pgmap, extent)?;
+        file.can_clone();
+        file.file.share(0, 0, Order::Pmd)?;
+        Ok(file)
+    }
+
+    #[test]
+    fn r24_a_copy_of_2m_falls_back_where_there_is_no_room_for_it() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = copying_2m(&pgmap, 100)?;
+
+        check_eq!(file.fault(0, Order::Pmd, true)?, (vm_fault::FALLBACK, 0));
+        check!(file.file.mapping().is_empty());
+        check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn r24_a_copy_of_2m_is_one_of_its_last_page_too() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = copying_2m(&pgmap, 0)?;
+
+        // That is `BAD`: the store may need another page only.
+        check_eq!(file.fault(0, Order::Pmd, true)?, (vm_fault::FALLBACK, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn r17_a_copy_of_2m_waits_for_pins() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = copying_2m(&pgmap, 100)?;
+        let pin = pgmap.pin(0)?;
+
+        for _ in 0..2 {
+            check_eq!(file.fault(0, Order::Pmd, true)?, (vm_fault::NOPAGE, 0));
+            check_eq!(file.file.kind(0), Some(Kind::Zapped));
+        }
+        drop(pin);
+        check!(pgmap.is_idle(0));
+        check_eq!(file.fault(0, Order::Pmd, true)?, (vm_fault::FALLBACK, 0));
+        check!(file.file.mapping().is_empty());
+        Ok(())
+    }
+
     #[test]
     fn a_copy_of_bad_memory_is_an_io_error() -> Result {
         let pgmap = TestPgmap::new()?;

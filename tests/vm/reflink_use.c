@@ -67,11 +67,12 @@ static void shared_in_2m(const struct env *e)
 	}
 	check(huge_pages(p, 2 * HUGE) == 2 * HUGE, "the source is not mapped in 2 MiB");
 	check(huge_pages(q, 2 * HUGE) == 2 * HUGE, "the clone is not mapped in 2 MiB");
-	fill_page(p + 9 * PAGE, 1);
-	fill_page(q + (HUGE + 9) * PAGE, 2);
+	/* A page is copied, and then no 2 MiB are shared of which a store could have a copy. */
 	fill_page(buf, 3);
 	write_at(a, buf, PAGE, 20 * PAGE);
 	write_at(b, buf, 512, (HUGE + 20) * PAGE + 512);
+	fill_page(p + 9 * PAGE, 1);
+	fill_page(q + (HUGE + 9) * PAGE, 2);
 	for (size_t i = 0; i < 2 * HUGE; i++) {
 		check_page(p + i * PAGE, i == 9 ? 1 : i == 20 ? 3 : 100 + i, "a after stores");
 		if (i != HUGE + 20)
