@@ -375,7 +375,7 @@ static int run_mremap(struct scene *s)
 
 static int read_debugfs(struct scene *s)
 {
-	static const char *const files[] = { "mounts", "busy", "waiters", "points" };
+	static const char *const files[] = { "mounts", "busy", "waiters", "faults", "points" };
 	static char buf[4096];
 
 	(void)s;
