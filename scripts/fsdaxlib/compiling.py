@@ -42,9 +42,9 @@ CHECKPATCH = ("--strict", "--quiet", "--terse", "--show-types",
               "--ignore=CAMELCASE,FILE_PATH_CHANGES,MISSING_FIXES_TAG,UNKNOWN_COMMIT_ID")
 
 
-def touched(series: str) -> list[str]:
-    """The object files of the C files that a series changes."""
-    found = {name for patch in kernel.patches(series) for name in _TOUCHED.findall(patch.read_text())}
+def touched(patches: list[Path]) -> list[str]:
+    """The object files of the C files that patches change."""
+    found = {name for patch in patches for name in _TOUCHED.findall(patch.read_text())}
     return sorted(name.removesuffix(".c") + ".o" for name in found)
 
 
@@ -54,20 +54,23 @@ def complaints(log: str) -> list[str]:
 
 
 class Checked:
-    """A source with its series, configured and ready to compile single files."""
+    """A source with its series, configured as KIND and ready to compile single files."""
 
-    def __init__(self, origin: source.Source) -> None:
-        self._origin = origin
+    def __init__(self, origin: source.Source, kind: str = "check") -> None:
+        self._origin, self._kind = origin, kind
         self._tree = kernel.patched(origin)
-        self._config = kernel.config("check")
+        self._config = kernel.config(kind)
         name = cache.key(self._tree.parent.name, self._config, toolchain.compilers(toolchain.ensure()))
-        self._entry = cache.entry(f"check-{origin.series}-{name}", self._prepare)
+        self._entry = cache.entry(f"{kind}-{origin.series}-{name}", self._prepare)
 
     def patches(self) -> None:
         """Compile what the series touches. W=1 may find nothing in it."""
-        log = LOGS / f"compile-{self._origin.series}.log"
-        self._make(self._entry, ["W=1", *touched(self._origin.series)], log,
-                   f"compile what patches/linux-{self._origin.series} touches")
+        self.objects(touched(kernel.patches(self._origin.series)), LOGS / f"compile-{self._origin.series}.log",
+                     f"compile what patches/linux-{self._origin.series} touches")
+
+    def objects(self, names: list[str], log: Path, what: str, changed: list[Bind] | None = None) -> None:
+        """Compile object files. W=1 may find nothing in them. CHANGED hides files of the source."""
+        self._make(self._entry, ["W=1", *names], log, what, changed)
         self._quiet(log)
 
     def module(self) -> None:
@@ -86,9 +89,10 @@ class Checked:
 
     def _prepare(self, partial: Path) -> None:
         cache.need_space(_MIB, "A configured kernel source")
-        kernel.configure(toolchain.ensure(), self._tree, self._config, partial, "check")
-        self._make(partial, ["modules_prepare"], LOGS / f"compile-{self._origin.series}-prepare.log",
-                   f"prepare Linux {self._origin.release} (about 2 min)")
+        kernel.configure(toolchain.ensure(), self._tree, self._config, partial, self._kind)
+        # With other flags all would be made again.
+        self._make(partial, ["W=1", "modules_prepare"], LOGS / f"{self._kind}-{self._origin.series}-prepare.log",
+                   f"prepare Linux {self._origin.release} (up to 2 min)")
 
     def _make(self, entry: Path, arguments: list[str], log: Path, what: str,
               binds: list[Bind] | None = None) -> None:

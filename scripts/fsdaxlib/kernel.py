@@ -93,9 +93,18 @@ def _diff(patch: Path) -> str:
 
 def patched(origin: source.Source) -> Path:
     """A source with its series applied."""
+    return cache.entry(_patched_name(origin), functools.partial(_make_patched, origin)) / "linux"
+
+
+def cached_patched(origin: source.Source) -> Path | None:
+    """A source with its series applied, if it is in the cache."""
+    tree = cache.directory() / _patched_name(origin) / "linux"
+    return tree if tree.exists() else None
+
+
+def _patched_name(origin: source.Source) -> str:
     name = cache.key(origin.entry.name, *(_diff(patch) for patch in patches(origin.series)))
-    return cache.entry(f"linux-{origin.release}-{name}",
-                       functools.partial(_make_patched, origin)) / "linux"
+    return f"linux-{origin.release}-{name}"
 
 
 def source_tree() -> Path:
@@ -124,7 +133,7 @@ def _make_patched(origin: source.Source, partial: Path) -> None:
         cache.copy_tree(origin.tree, tree, link=True)
         step(f"apply {shown(source.PATCHES)}/linux-{origin.series} to Linux {origin.release}")
         for patch in patches(origin.series):
-            _apply(root, tree, patch, origin.release)
+            apply(root, tree, patch, origin.release)
     except Fail as fail:
         shutil.rmtree(partial)
         if not isinstance(fail, DiskFull):
@@ -132,11 +141,12 @@ def _make_patched(origin: source.Source, partial: Path) -> None:
         raise
 
 
-def _apply(root: Path, tree: Path, patch: Path, release: str) -> None:
+def apply(root: Path, tree: Path, patch: Path, release: str) -> None:
+    """Apply a patch to a tree, which need have no more than the files that it changes."""
     def refused(log: str) -> str:
         files = dict.fromkeys(re.findall(r"^error: (?:patch failed: )?([\w./-]+?):", log, re.MULTILINE))
         return (f"{shown(patch)} does not apply to {', '.join(files) or 'the source'} of Linux {release}: "
-                "the series needs an update, or the source has changes of its own.")
+                "it needs an update, or the source has changes of its own.")
 
     binds = [Bind(tree, SOURCE_INSIDE, writable=True), sandbox.ro(patch.parent)]
     run_logged(sandbox.command(root, ["git", "apply", str(patch)], cwd=SOURCE_INSIDE, binds=binds),

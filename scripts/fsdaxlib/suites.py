@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import (
     compiling,
+    drivers,
     fixes,
     guest,
     kernel,
@@ -147,9 +148,9 @@ def _audit() -> ktap.Report:
 def _series() -> ktap.Report:
     """Whether the series that this run does not build apply and compile, where their source can be had.
 
-    And whether the fixes apply without them.
+    And whether the fixes apply without them, and the patches of drivers behind them.
     """
-    cases = _fixes()
+    cases = _apply()
     for series in source.supported():
         if series == source.chosen().series:
             continue
@@ -172,24 +173,30 @@ def _series() -> ktap.Report:
     return ktap.Report(cases)
 
 
-def _fixes() -> list[ktap.Case]:
-    cases = []
-    for series in fixes.supported():
-        name = f"{series}: the fixes apply to plain source, all and each"
-        try:
-            origin = source.obtain(series)
-        except Fail as fail:
-            step(str(fail))
-            cases.append(ktap.Case(name, "skipped"))
-            continue
-        try:
-            for what, chain in fixes.chains(fixes.patches(series)):
-                fixes.apply(origin, what, chain)
-            cases.append(ktap.Case(name, "passed"))
-        except Fail as fail:
-            step(str(fail))
-            cases.append(ktap.Case(name, "failed"))
-    return cases
+def _apply() -> list[ktap.Case]:
+    """Whether the fixes apply to plain source, and the patches of drivers to one with the series."""
+    def fix(origin: source.Source) -> None:
+        for what, chain in fixes.chains(fixes.patches(origin.series)):
+            fixes.apply(origin, what, chain)
+
+    return [*(_applies(series, "the fixes apply to plain source, all and each", fix) for series in fixes.supported()),
+            *(_applies(series, "the patches of drivers apply to the series", drivers.apply)
+              for series in source.supported())]
+
+
+def _applies(series: str, what: str, check: Callable[[source.Source], None]) -> ktap.Case:
+    name = f"{series}: {what}"
+    try:
+        origin = source.obtain(series)
+    except Fail as fail:
+        step(str(fail))
+        return ktap.Case(name, "skipped")
+    try:
+        check(origin)
+    except Fail as fail:
+        step(str(fail))
+        return ktap.Case(name, "failed")
+    return ktap.Case(name, "passed")
 
 
 @functools.cache
