@@ -57,7 +57,7 @@ pub(crate) enum Reason {
     Extent,
     /// There are entries of pages that are in use.
     Entries,
-    /// The block is shared, and is to be copied, or is shared with who is served by fs/dax.c.
+    /// The block is shared, maybe with who is served by fs/dax.c.
     Shared,
     /// The memory is in use by folios of another order.
     OtherOrder,

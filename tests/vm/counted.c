@@ -272,7 +272,7 @@ static void fallbacks_of_clones_are_counted(const struct env *e)
 	before = read_ended(e);
 	q = map_file_huge(clone, HUGE, RW);
 	fault(q, 7, MADV_POPULATE_WRITE);
-	check_ended(e, &before, "a store to a clone", "fallback.shared.9", 1, "write.0", 1, NULL);
+	check_ended(e, &before, "a store to a clone", "write.9", 1, NULL);
 }
 
 /* The first call of this kind fails. */
