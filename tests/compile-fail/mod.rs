@@ -47,13 +47,13 @@ fn one_reference_for_two_entries(
     other: &mut LockedEntry<'_>,
     claim: Claim,
 ) {
-    let _ = one.track(claim, |_| ());
-    let _ = other.track(claim, |_| ()); //~ E0382
+    let _ = one.track(claim, false);
+    let _ = other.track(claim, false); //~ E0382
 }
 
 /// A reference of another kind makes none: no entry of a file gets a folio that was not associated.
 fn entry_for_a_folio_that_was_not_claimed(locked: &mut LockedEntry<'_>, folio: FolioRef) {
-    let _ = locked.track(folio, |_| ()); //~ E0308
+    let _ = locked.track(folio, false); //~ E0308
 }
 
 /// A folio of a pgmap that may be dying is looked at, and not requested.

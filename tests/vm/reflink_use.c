@@ -290,8 +290,8 @@ static bool half_way(const struct target *clone, blkcnt_t most)
 }
 
 /*
- * Faults of the source that begin while the clone has some of the blocks. The thread comes before all
- * others whenever it does not sleep, so that one CPU is enough to look at a clone half-way.
+ * Faults of the source that begin while the clone has some of the blocks. The thread comes before
+ * all others whenever it does not sleep, so that one CPU is enough to look at a clone half-way.
  */
 static void *fault_half_way(void *watcher)
 {
