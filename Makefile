@@ -27,6 +27,7 @@ help:
 	@echo 'make modules          build rust_fsdax.ko                 [KERNEL=plain|debug] [KDIR=DIR]'
 	@echo 'make modules_install  install it           INSTALL_MOD_PATH=DIR [KERNEL=...] [KDIR=DIR]'
 	@echo 'make install          fsdax-pins, its man page, completion and units  [PREFIX=/usr/local] [DESTDIR=]'
+	@echo 'make deb              Debian packages: kernel, headers, module, tools [ARGS="--small --config FILE"]'
 	@echo 'make clean            remove build/'
 	@echo
 	@echo 'scripts/vm run SCRIPT runs your own script in a guest; see scripts/vm run --help.'
@@ -40,8 +41,8 @@ python:
 	@command -v python3 >/dev/null || \
 		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
-.PHONY: demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series
-demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series: python
+.PHONY: demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series deb
+demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series deb: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

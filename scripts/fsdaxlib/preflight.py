@@ -11,7 +11,7 @@ from . import source
 from .progress import Fail
 
 # What modules in Rust are compiled against.
-_RUST = ("libcore.rmeta", "libkernel.rmeta", "libbindings.rmeta", "libffi.rmeta", "libbuild_error.rmeta",
+RUST = ("libcore.rmeta", "libkernel.rmeta", "libbindings.rmeta", "libffi.rmeta", "libbuild_error.rmeta",
          "libpin_init.rmeta", "libmacros.so", "libpin_init_internal.so")
 _OPTIONS = ("MODULES", "RUST", "FS_DAX", "TRANSPARENT_HUGEPAGE", "SPARSEMEM_VMEMMAP")
 # Some of what the series exports to the module, the newest of it included.
@@ -65,7 +65,7 @@ def _missing_files(tree: Path) -> Iterator[str]:
         missing = [name for name in _SYMBOLS if not re.search(rf"\t{name}\t", symbols)]
         if missing:
             yield f"the kernel has no {', '.join(missing)}: {_SERIES}"
-    if missing := [name for name in _RUST if not (tree / "rust" / name).exists()]:
+    if missing := [name for name in RUST if not (tree / "rust" / name).exists()]:
         yield f"rust/ has no {', '.join(missing)}: {_HEADERS}"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import (
     compiling,
+    debtest,
     drivers,
     fixes,
     guest,
@@ -84,7 +85,8 @@ def all_suites(long: bool = False) -> list[Suite]:
             for path in sorted((_TESTS / "host").glob("*.rs"))]
     return [Suite("scripts", partial(_scripts, long), beside=True), Suite("audit", _audit), *host,
             Suite("series", _series), Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
-            Suite("coverage", _coverage, beside=True), *module_suites(Setup(), long)]
+            Suite("coverage", _coverage, beside=True), *module_suites(Setup(), long),
+            *([Suite("deb", debtest.run)] if long else [])]
 
 
 def module_suites(setup: Setup, long: bool = False) -> list[Suite]:

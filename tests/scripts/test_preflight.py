@@ -38,7 +38,7 @@ class Preflight(unittest.TestCase):
         for name, text in ((".config", CONFIG), ("Makefile", ""), ("include/config/kernel.release", "7.3.4-fsdax\n"),
                            ("Module.symvers", "".join(f"0x0\t{name}\tvmlinux\tEXPORT_SYMBOL_GPL\t\n"
                                                       for name in preflight._SYMBOLS)),
-                           *((f"rust/{name}", "") for name in preflight._RUST)):
+                           *((f"rust/{name}", "") for name in preflight.RUST)):
             self.write(name, text)
 
     def write(self, name: str, text: str) -> None:
