@@ -60,9 +60,10 @@ kernel: python
 .PHONY: modules modules_install
 ifdef KDIR
 # By the compiler of that kernel.
-OWN_LLVM := $(if $(shell grep -s '^CONFIG_CC_IS_CLANG=y' $(KDIR)/.config),LLVM=1)
+OWN_CONFIG := $(firstword $(wildcard $(KDIR)/.config $(KDIR)/include/config/auto.conf))
+OWN_LLVM := $(if $(shell grep -s '^CONFIG_CC_IS_CLANG=y' $(OWN_CONFIG) /dev/null),LLVM=1)
 modules modules_install:
-	@test -f '$(KDIR)/Makefile' -a -f '$(KDIR)/.config' || { \
+	@test -f '$(KDIR)/Makefile' -a -f '$(OWN_CONFIG)' || { \
 		echo 'rust_fsdax: KDIR=$(KDIR) is no configured kernel: name the directory that it was built in.' >&2; \
 		exit 2; }
 	@test '$@' = modules_install || scripts/preflight '$(KDIR)' >&2

@@ -34,7 +34,8 @@ def problems(tree: Path, run: Callable[[list[str]], str] = _first_line) -> Itera
 
     RUN gives the first line that a program prints.
     """
-    config = _read(tree / ".config")
+    # make bindeb-pkg leaves the first one out of its headers.
+    config = _read(tree / ".config") or _read(tree / "include/config/auto.conf")
     release = _read(tree / "include/config/kernel.release").strip()
     if not config or not (tree / "Makefile").exists():
         raise Fail(f"{tree} is no configured kernel: name the directory that it was built in, "

@@ -11,7 +11,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import deb, debtest
+from fsdaxlib import deb, debtest, preflight
 from fsdaxlib.progress import CHECKOUT, Fail
 
 BASE = """\
@@ -108,7 +108,7 @@ Description: what it is
     def test_what_rust_needs_must_be_there(self) -> None:
         with tempfile.TemporaryDirectory() as place:
             build, headers = Path(place) / "build", Path(place) / "headers"
-            for name in (".config", *(f"rust/{name}" for name in deb.preflight.RUST), "rust/kernel/generated_a.rs",
+            for name in (".config", *(f"rust/{name}" for name in preflight.RUST), "rust/kernel/generated_a.rs",
                          "rust/core.o"):
                 (build / name).parent.mkdir(parents=True, exist_ok=True)
                 (build / name).touch()
@@ -116,9 +116,9 @@ Description: what it is
             deb._add_rust(build, headers)
             self.assertTrue((headers / "rust/kernel/generated_a.rs").exists())
             self.assertFalse((headers / "rust/core.o").exists())
-            (build / "rust" / deb.preflight.RUST[0]).unlink()
-            (headers / "rust" / deb.preflight.RUST[0]).unlink()
-            with self.assertRaisesRegex(Fail, f"The build has no rust/{deb.preflight.RUST[0]}"):
+            (build / "rust" / preflight.RUST[0]).unlink()
+            (headers / "rust" / preflight.RUST[0]).unlink()
+            with self.assertRaisesRegex(Fail, f"The build has no rust/{preflight.RUST[0]}"):
                 deb._add_rust(build, headers)
 
 

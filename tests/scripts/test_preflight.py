@@ -62,6 +62,10 @@ class Preflight(unittest.TestCase):
         with self.assertRaisesRegex(Fail, "is no configured kernel: name the directory"):
             self.found()
 
+    def test_headers_of_make_bindeb_pkg_have_no_config_of_that_name(self) -> None:
+        (self.tree / ".config").rename(self.tree / "include/config/auto.conf")
+        self.assertEqual(self.found(), [])
+
     def test_not_built(self) -> None:
         (self.tree / "include/config/kernel.release").unlink()
         self.only("configured, but not built")
