@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import archive, cache, kernel, preflight, sandbox, source, toolchain, tools, version
-from .progress import BUILD, CHECKOUT, LOGS, Fail, run_logged, step
+from .progress import BUILD, CHECKOUT, LOGS, Fail, Misuse, run_logged, step
 from .sandbox import Bind
 
 OUT = BUILD / "deb"
@@ -88,12 +88,16 @@ class Packaged:
 
 
 def check(wanted: Wanted) -> None:
-    """Whether there can be such packages: names of them have rules."""
+    """Whether there can be such packages: what is wrong is said before anything is fetched."""
     if not _LOCALVERSION.fullmatch(wanted.localversion):
-        raise Fail(f"--localversion {wanted.localversion} cannot be a part of a package's name: it begins with "
+        raise Misuse(f"--localversion {wanted.localversion} cannot be a part of a package's name: it begins with "
                    "a hyphen and has small letters, digits, and + . - after it.")
     if wanted.lsmod and not wanted.small:
-        raise Fail("--lsmod says what --small keeps: give both.")
+        raise Misuse("--lsmod says what --small keeps: give both.")
+    if wanted.lsmod:
+        modules_of_lsmod(wanted.lsmod.read_text(errors="replace"))
+    if wanted.config and not re.search(r"^CONFIG_\w+=", wanted.config.read_text(errors="replace"), re.MULTILINE):
+        raise Misuse(f"{wanted.config} is no configuration of a kernel: name a .config or a /boot/config-*.")
 
 
 def merge(base: str, fragment: str) -> str:
@@ -123,7 +127,7 @@ def modules_of_lsmod(text: str) -> list[str]:
     """The modules in what lsmod wrote; raises Fail if it did not."""
     lines = text.splitlines()
     if not lines or lines[0].split()[:2] != ["Module", "Size"]:
-        raise Fail("--lsmod wants the output of lsmod, whose first line begins with 'Module' and 'Size'.")
+        raise Misuse("--lsmod wants the output of lsmod, whose first line begins with 'Module' and 'Size'.")
     return [line.split()[0] for line in lines[1:] if line.strip()]
 
 
@@ -176,10 +180,7 @@ def _fragment(wanted: Wanted) -> str:
 def _base(wanted: Wanted, origin: source.Source) -> str:
     """The configuration to begin with."""
     if wanted.config:
-        text = wanted.config.read_text(errors="replace")
-        if "CONFIG_" not in text:
-            raise Fail(f"{wanted.config} is no configuration of a kernel: name a .config or a /boot/config-*.")
-        return text
+        return wanted.config.read_text(errors="replace")
     entry = cache.entry(f"config-{origin.series}-debian", functools.partial(_fetch_config, origin))
     return (entry / "config").read_text()
 

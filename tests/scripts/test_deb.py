@@ -12,7 +12,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from fsdaxlib import deb, debtest, preflight
-from fsdaxlib.progress import CHECKOUT, Fail
+from fsdaxlib.progress import CHECKOUT, Fail, Misuse
 
 BASE = """\
 #
@@ -56,24 +56,25 @@ class Configuration(unittest.TestCase):
         text = "Module                  Size  Used by\nxfs  2, 0\nnd_pmem 24576 0\n\n"
         self.assertEqual(deb.modules_of_lsmod(text), ["xfs", "nd_pmem"])
         self.assertEqual(deb.lsmod(["xfs", "dm-mod", "xfs"]), "Module Size Used by\ndm_mod 0 0\nxfs 0 0\n")
-        with self.assertRaisesRegex(Fail, "wants the output of lsmod"):
+        with self.assertRaisesRegex(Misuse, "wants the output of lsmod"):
             deb.modules_of_lsmod("xfs 2 0\n")
 
     def test_what_is_wanted(self) -> None:
-        deb.check(deb.Wanted(small=True, lsmod=Path("lsmod")))
-        with self.assertRaisesRegex(Fail, "give both"):
+        deb.check(deb.Wanted(small=True))
+        with self.assertRaisesRegex(Misuse, "give both"):
             deb.check(deb.Wanted(lsmod=Path("lsmod")))
         for word in ("fsdax", "-", "-Fsdax", "-a_b", "-a b", ""):
-            with self.subTest(word), self.assertRaisesRegex(Fail, "cannot be a part of a package's name"):
+            with self.subTest(word), self.assertRaisesRegex(Misuse, "cannot be a part of a package's name"):
                 deb.check(deb.Wanted(localversion=word))
 
     def test_own_configuration(self) -> None:
         with tempfile.TemporaryDirectory() as place:
             file = Path(place) / "config"
             file.write_text("all: nothing\n")
-            with self.assertRaisesRegex(Fail, r"config is no configuration of a kernel: name a \.config"):
-                deb._base(deb.Wanted(config=file), mock.Mock())
+            with self.assertRaisesRegex(Misuse, r"config is no configuration of a kernel: name a \.config"):
+                deb.check(deb.Wanted(config=file))
             file.write_text(BASE)
+            deb.check(deb.Wanted(config=file))
             self.assertEqual(deb._base(deb.Wanted(config=file), mock.Mock()), BASE)
 
 
