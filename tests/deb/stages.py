@@ -203,7 +203,8 @@ def files_are_there() -> None:
 def purge() -> None:
     run("apt-get", "purge", "--yes", *PACKAGES)
     for path in (f"/lib/modules/{RELEASE}", f"/boot/vmlinuz-{RELEASE}", f"/boot/initrd.img-{RELEASE}",
-                 f"/usr/src/linux-headers-{RELEASE}", "/usr/sbin/fsdax-pins", "/usr/lib/modprobe.d/rust_fsdax.conf"):
+                 f"/usr/src/linux-headers-{RELEASE}", f"/usr/lib/modprobe.d/rust_fsdax-{RELEASE}.conf",
+                 "/usr/sbin/fsdax-pins"):
         check(not Path(path).exists(), f"{path} is left")
     check(RELEASE not in Path("/boot/grub/grub.cfg").read_text(), "GRUB still offers it")
 
