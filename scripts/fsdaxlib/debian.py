@@ -22,8 +22,8 @@ from .progress import LOGS, Fail, run_logged, shown, step
 from .sandbox import Bind
 
 # No compiler is among them, nor what they depend on.
-_PACKAGES = ("grub-pc-bin", "grub2-common", "initramfs-tools", "kmod", "linux-image-amd64", "ndctl", "python3",
-             "systemd-sysv", "udev", "xfsprogs", "zstd")
+_PACKAGES = ("e2fsprogs", "grub-pc-bin", "grub2-common", "initramfs-tools", "kmod", "linux-image-amd64", "ndctl",
+             "python3", "systemd-sysv", "udev", "xfsprogs", "zstd")
 _DISK_MIB = 6144
 _FIRST_SECTOR = 2048
 _IMAGE_MIB = 7000
