@@ -39,6 +39,14 @@ def make_arguments(command: str) -> list[str]:
     return shlex.split(" ".join(given))
 
 
+def require(document: str) -> str:
+    """The line of modprobe.d in installing.rst, for who has rather no device than stock."""
+    found = re.search(r"^ +(install nd_pmem .+)$", document, re.MULTILINE)
+    if not found:
+        raise Fail("installing.rst has no line for modprobe.d that begins with 'install nd_pmem'.")
+    return f"{found[1]}\n"
+
+
 def run() -> ktap.Report:
     """Build the packages and boot the machine as often as it takes; the report of all boots."""
     wanted = commands(_README.read_text())
@@ -50,10 +58,11 @@ def run() -> ktap.Report:
     machine = debian.Machine.new(debian.image(), BUILD / "debian")
     (machine.place / "commands").write_text("\n".join(wanted) + "\n")
     (machine.place / "release").write_text(f"{release}\n")
+    (machine.place / "require").write_text(require((CHECKOUT / "Documentation/installing.rst").read_text()))
     report = ktap.Report()
     for name in _BOOTS:
-        files = [(machine.place / "commands", "commands"), (machine.place / "release", "release"),
-                 (_STAGES, _STAGES.name)]
+        files = [(_STAGES, _STAGES.name)]
+        files += [(machine.place / told, told) for told in ("commands", "release", "require")]
         if name == "install":
             files += [(package, f"build/deb/{package.name}") for package in packages]
         lines = machine.boot(name, f"python3 {_STAGES.name} {name}\n", files, first=name == "install")

@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RELEASE = (HERE / "release").read_text().strip()
 COMMANDS = (HERE / "commands").read_text().splitlines()
+REQUIRE = (HERE / "require").read_text()
 # The mount of the README, and one of XFS beside it.
 MOUNTS = {"pmem0": Path("/mnt"), "pmem1": Path("/srv")}
 XFS_LINE = "/dev/pmem1 /srv xfs dax=always,nofail 0 2\n"
@@ -107,6 +108,20 @@ def other_kernel_is_as_before() -> None:
     run("modprobe", "nd_pmem")
     run("udevadm", "settle")
     check(Path("/dev/pmem0").exists(), "nd_pmem is not loaded any more")
+
+
+def rather_no_device() -> None:
+    """The line of installing.rst, on a kernel for which there is no module."""
+    rule = Path("/etc/modprobe.d/require.conf")
+    rule.write_text(REQUIRE)
+    run("modprobe", "-r", "nd_pmem")
+    try:
+        check("rust_fsdax not found" in run("modprobe", "nd_pmem", ok=False), "modprobe does not say why")
+        check(not Path("/dev/pmem0").exists(), "nd_pmem is loaded")
+    finally:
+        rule.unlink()
+    run("modprobe", "nd_pmem")
+    run("udevadm", "settle")
 
 
 def mount_at_boot() -> None:
@@ -223,7 +238,7 @@ STAGES: dict[str, dict[str, Callable[[], None]]] = {
     "install": {"a machine without a compiler": no_compiler, "it boots from its disk from now on": own_kernel,
                 "file systems on pmem": file_systems, "dpkg -i of the packages": install,
                 "the module's package changes nothing for another kernel": other_kernel_is_as_before,
-                "mounts in fstab": mount_at_boot},
+                "rather no device than stock": rather_no_device, "mounts in fstab": mount_at_boot},
     "bound": {"the kernel of the packages runs": new_kernel,
               "the module is loaded before the mounts": loaded_before_the_mount,
               "fsdax-pins and debugfs say who serves": tools_say_so, "a program stores and reads": program_is_right,

@@ -148,6 +148,12 @@ class Readme(unittest.TestCase):
             self.assertIn(f'if "{word}" in command', stages)
         self.assertEqual(len(found), 5)
 
+    def test_the_line_of_modprobe(self) -> None:
+        self.assertEqual(debtest.require("Text::\n\n    install nd_pmem a && b\n\nMore.\n"), "install nd_pmem a && b\n")
+        self.assertIn("rust_fsdax", debtest.require((CHECKOUT / "Documentation/installing.rst").read_text()))
+        with self.assertRaisesRegex(Fail, "has no line for modprobe.d"):
+            debtest.require("Nothing.\n")
+
     def test_boots(self) -> None:
         tree = ast.parse((CHECKOUT / "tests/deb/stages.py").read_text())
         stages = next(node.value for node in tree.body if isinstance(node, ast.AnnAssign)
