@@ -237,7 +237,8 @@ class _Build:
 
     def _make(self, partial: Path, arguments: list[str], log: str, what: str) -> None:
         run_logged(kernel.make(self._root, self._tree, arguments,
-                               [Bind(partial, kernel.KERNEL_INSIDE, writable=True)], compiler=self._compiler),
+                               [Bind(partial, kernel.KERNEL_INSIDE, writable=True)], compiler=self._compiler,
+                               env={"KBUILD_BUILD_USER": "rust_fsdax", "KBUILD_BUILD_HOST": "debian"}),
                    LOGS / f"deb{log}.log", what)
 
     def _configure(self, base: str, fragment: str, names: list[str], partial: Path) -> None:
