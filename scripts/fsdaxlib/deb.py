@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import archive, cache, kernel, preflight, sandbox, source, toolchain, tools, version
-from .progress import BUILD, CHECKOUT, LOGS, Fail, Misuse, run_logged, step
+from .progress import BUILD, CHECKOUT, LOGS, Fail, Misuse, run_logged, shown, step
 from .sandbox import Bind
 
 OUT = BUILD / "deb"
@@ -426,5 +426,5 @@ def build(wanted: Wanted, out: Path = OUT) -> list[Path]:
             shutil.copy(package, out)
         made.append(out / package.name)
     made += [module_package(packaged, out), tools_package(packaged.root, out)]
-    step("sudo dpkg -i installs them")
+    step(f"install them: sudo dpkg -i {shown(out)}/*.deb")
     return made

@@ -175,7 +175,8 @@ def program_is_right() -> None:
 
 def units_run() -> None:
     run("systemctl", "start", "fsdax-pins.service")
-    check('rust_fsdax_mount_info{device="pmem0"' in PROM.read_text(), "there are no metrics of pmem0")
+    served = re.findall(r'^rust_fsdax_mount_info.device="(\w+)".*served_by="(\w+)"', PROM.read_text(), re.MULTILINE)
+    check(dict(served) == dict.fromkeys(MOUNTS, "rust_fsdax"), f"the metrics say {served}")
     check(re.search(r"^rust_fsdax_stock_dax_mounts 0$", PROM.read_text(), re.MULTILINE), "stock serves a mount")
     run("systemctl", "enable", "--now", "fsdax-pins.timer")
     check("active" in run("systemctl", "is-active", "fsdax-pins.timer").split(), "the timer does not run")
