@@ -268,7 +268,7 @@ class _Build:
         build_package(self._root, headers, control(
             headers.name, number, f"headers of Linux {self._release}", f"With what modules in Rust need.\n{rest}", {}),
             partial)
-        (place).rename(partial / "headers")
+        place.rename(partial / "headers")
 
 
 def _add_rust(build: Path, headers: Path) -> None:

@@ -13,7 +13,7 @@ _WHY = {
     "fit": "the mapping or the file ends within, is not aligned, or is to be copied",
     "extent": "the extent is smaller, or its memory is not aligned",
     "entries": "pages of it are in use by the file",
-    "shared": "the block is copied, or shared by files that are no clones",
+    "shared": "the block is shared by files that are no clones",
     "other_order": "pages of it are in use by other files",
     "no_memory": "there is no memory for a huge zero page",
     "device": "the device does not give its memory",

@@ -437,7 +437,7 @@ fn serve(
     if extent.is_copy() {
         match give_up(locked) {
             Left::Busy => return Served::Pinned,
-            // The copy is one page; there is room for its entry when this one is gone.
+            // A page is to be copied; there is room for its entry when this one is gone.
             Left::Idle if locked.entry().order() != order => return Served::Retry,
             Left::Idle => {}
         }

@@ -194,7 +194,7 @@ fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Rest {
             if at.is_partial() {
                 other = Rest::Others;
                 // The rest of a large folio goes too, and its data must not. If somebody else has
-                // the entry afterwards, it is looked at again.
+                // the entry afterwards, or has zapped it, it is looked at again.
                 match at.while_locked(clean_and_unmap) {
                     Some(at) => zap(at, spent),
                     None => Left::Idle,

@@ -250,7 +250,8 @@ impl Extent<'_> {
                     let pos = self.iter.pos + ((page << PAGE_SHIFT) as i64);
                     Some(access(&self.iter.srcmap, pos, Order::Pte, device)?)
                 }
-                // A hole: nothing is shared but the right to allocate a copy.
+                // A hole, as long as the extent: nothing is shared but the right to allocate a copy.
+                // XFS has the copy end where what it found of the file does.
                 _ => None,
             };
             // SAFETY: The filesystem has just allocated the blocks for this copy, and makes them a

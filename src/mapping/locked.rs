@@ -79,8 +79,8 @@ impl From<GrabError> for Error {
 ///
 /// # Invariants
 ///
-/// `i_pages` has `entry.locked()` at `index`, which is aligned to the order of `entry`. Whoever
-/// evicts the inode waits for that.
+/// `i_pages` has `entry.locked()` at `index`, which is aligned to the order of `entry`, and `slot` is
+/// where that is, or [`Slot::UNKNOWN`]. Whoever evicts the inode waits for it.
 pub(crate) struct LockedEntry<'m> {
     mapping: Mapping<'m>,
     index: usize,
@@ -278,7 +278,7 @@ impl<'m> LockedEntry<'m> {
     /// The position of the entry, which is to be [looked up](Pages::look_up) unless it is stored at first.
     #[inline(always)]
     fn pages(&self) -> Pages<'m> {
-        // SAFETY: By the type invariant it is locked, and the slot is that where it is.
+        // SAFETY: By the type invariant it is locked, and the slot is where it is, or unknown.
         unsafe { Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot) }
     }
 
@@ -287,7 +287,9 @@ impl<'m> LockedEntry<'m> {
     /// one that was tracked.
     #[inline(always)]
     fn set(&mut self, entry: Entry, f: impl FnOnce(&mut Marks<'_, 'm>)) {
-        warn_on_once!(entry.order() != self.entry.order() || entry.kind() == Kind::Tracked);
+        if warn_on_once!(entry.order() != self.entry.order() || entry.kind() == Kind::Tracked) {
+            return;
+        }
         let mut pages = self.pages();
         pages.look_up();
         if entry != self.entry {

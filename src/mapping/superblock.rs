@@ -191,8 +191,8 @@ pub(crate) unsafe fn bind(sb: *mut bindings::super_block) -> Result {
     )?;
     let mut list = BOUND.lock();
     list.push(bound.clone(), GFP_KERNEL)?;
-    // SAFETY: The superblock is being mounted, and in the list from now on, which is locked. `unbind`
-    // withdraws what it takes off.
+    // SAFETY: The caller promises that it is valid, and when files of it are used. It is in the list
+    // from now on, which is locked, and `unbind` withdraws what it takes off.
     unsafe { counters::publish(sb, &bound.counters) };
     Ok(())
 }

@@ -206,16 +206,17 @@ pub(crate) struct At<'w, 'm>(Seen<'w, 'm>);
 
 impl<'w, 'm> At<'w, 'm> {
     /// Drops the reference of a tracked entry, and does with the slot what `if_idle` says, if that is
-    /// what is left of the folio. A busy one keeps it, zapped, with the mark [`Mark::Busy`].
+    /// what is left of the folio. A busy one keeps it, zapped, with the mark [`Mark::Busy`]. Any other
+    /// entry is [looked at again](Self::look_again): somebody else may have zapped it, and left it busy.
     ///
     /// Nobody can look in between. Follows `dax_disassociate_entry()`.
     #[inline(always)]
-    pub(crate) fn zap(self, if_idle: impl FnOnce(&mut Marks<'_, 'm>) -> After) -> Left {
+    pub(crate) fn zap(mut self, if_idle: impl FnOnce(&mut Marks<'_, 'm>) -> After) -> Left {
+        if self.entry().kind() != Kind::Tracked {
+            return self.look_again();
+        }
         let Self(mut seen) = self;
         let (entry, id) = (seen.entry, seen.id());
-        if entry.kind() != Kind::Tracked {
-            return Left::Idle;
-        }
         trace::zap(|| seen.event());
         // SAFETY: The entry is tracked, and by the type invariant not locked, and the i_pages lock is
         // held until the slot says something else below.

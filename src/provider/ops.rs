@@ -76,10 +76,12 @@ fn byte_range(start: bindings::loff_t, end: bindings::loff_t) -> Option<Range> {
 
 /// # Safety
 ///
-/// `sb` is being mounted, and stays until [`unbind`] is called with it, if this returns true.
+/// `sb` is being mounted: no DAX inode of it is set up yet. If this returns true, it stays until
+/// [`unbind`] is called with it, when no inode is left.
 unsafe extern "C" fn bind(sb: *mut bindings::super_block, eligible: bool) -> bool {
     let wanted = eligible && safe::rust_fsdax_bind_param();
-    // SAFETY: The caller promises that `unbind` is called before the superblock goes away.
+    // SAFETY: The caller promises that `unbind` is called before the superblock goes away, and that
+    // no file of it is used before this returns, nor after that.
     let bound = wanted && unsafe { mapping::bind(sb) }.is_ok();
     if !bound {
         // fs/dax.c gets the memory, of which some may have been ours. It is not known here which.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The free path (R3), and what counts as idle (R4).
+//! The free path (R3), what counts as idle (R4), and as busy (R6).
 //!
-//! Rules: R3, R4.
+//! Rules: R3, R4, R6.
 
 use kernel::prelude::*;
 
@@ -16,6 +16,7 @@ mod tests {
         },
         folio::{
             self,
+            Left,
             State, //
         },
         fsdax::{
@@ -47,6 +48,7 @@ mod tests {
             }, //
         },
         mapping::{
+            After,
             Kind,
             Walk, //
         },
@@ -110,6 +112,30 @@ mod tests {
             drop(walk);
             check!(pgmap.is_idle(0));
             check_eq!(pgmap.active(), 0);
+            check_eq!(file.break_now(pages(0, 0)), Ok(()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r6_an_entry_that_was_zapped_meanwhile_is_still_busy() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            file.insert(0, 0, order)?;
+            let pin = pgmap.pin(0)?;
+            check_eq!(file.break_now(pages(0, 0)), Err(ERESTARTSYS));
+            // As a break finds it that let the lock go before it zaps.
+            let mut walk = Walk::new(file.mapping(), pages(0, 0));
+            let left = walk.next().map(|at| at.zap(|_| After::Removed));
+            drop(walk);
+            check_eq!(left, Some(Left::Busy));
+            drop(pin);
+            let mut walk = Walk::new(file.mapping(), pages(0, 0));
+            let left = walk.next().map(|at| at.zap(|_| After::Removed));
+            drop(walk);
+            check_eq!(left, Some(Left::Idle));
             check_eq!(file.break_now(pages(0, 0)), Ok(()));
         }
         Ok(())
