@@ -18,6 +18,7 @@ SOURCE_INSIDE = Path("/src/rust_fsdax")
 _OUT_INSIDE = Path("/out")
 _HTML_INSIDE = Path("/html")
 _DAX_PMEM = "dax_pmem.ko"
+_ONEFILE = CHECKOUT / "tests/fsdev/onefile.c"
 
 
 @functools.cache
@@ -32,8 +33,14 @@ def build(kernel: Built, *, kunit: bool) -> Path:
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
         run(kernel, out, ["modules"], kunit=kunit, what=f"build the module for the {kernel.kind} kernel",
             log=LOGS / f"module-{kernel.name}.log")
-        _build_dax_pmem(kernel, out)
+        _build_beside(kernel, out)
     return out / "rust_fsdax.ko"
+
+
+def _build_beside(kernel: Built, out: Path) -> None:
+    """Build into OUT what guests find beside rust_fsdax.ko."""
+    _build_dax_pmem(kernel, out)
+    _build_onefile(kernel, out)
 
 
 def _build_dax_pmem(kernel: Built, out: Path) -> None:
@@ -47,6 +54,20 @@ def _build_dax_pmem(kernel: Built, out: Path) -> None:
         binds=[Bind(own, _OUT_INSIDE, writable=True)], env={}),
         LOGS / f"module-{kernel.name}-dax_pmem.log", f"build {_DAX_PMEM} for the {kernel.kind} kernel")
     (own / _DAX_PMEM).rename(out / _DAX_PMEM)
+
+
+def _build_onefile(kernel: Built, out: Path) -> None:
+    """Build the file system of tests/fsdev into OUT."""
+    module = out / f"{_ONEFILE.stem}.ko"
+    if module.exists() and module.stat().st_mtime > _ONEFILE.stat().st_mtime:
+        return
+    own = out / _ONEFILE.stem
+    own.mkdir(exist_ok=True)
+    run_logged(kernel.make(
+        [f"M={SOURCE_INSIDE / _ONEFILE.parent.relative_to(CHECKOUT)}", f"MO={_OUT_INSIDE}", "W=1", "modules"],
+        binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(own, _OUT_INSIDE, writable=True)], env={}),
+        LOGS / f"module-{kernel.name}-{_ONEFILE.stem}.log", f"build {module.name} for the {kernel.kind} kernel")
+    (own / module.name).replace(module)
 
 
 def _build_own(kernel: Built) -> Path:
@@ -115,6 +136,8 @@ def build_coverage(kernel: Built) -> tuple[Path, Path]:
                 [f"M={SOURCE_INSIDE}{source}", f"MO={_OUT_INSIDE}", "modules"], env=env,
                 binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)]),
                 LOGS / f"module-coverage-{name}.log", f"build {name}.ko for coverage")
+            if not source:
+                _build_beside(kernel, out)
         found.append(out / f"{name}.ko")
     return found[0], found[1]
 

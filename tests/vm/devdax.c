@@ -3,12 +3,12 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "dax_device.h"
 #include "lib.h"
 #include "module.h"
 
@@ -16,35 +16,17 @@
 
 /* What ndctl makes of the device of the case. */
 struct device {
-	char name[16];		/* dax1.0 */
+	char name[DAX_NAME];	/* dax1.0 */
 	int fd;
 	char *map;
 };
 
-static void run(const char *fmt, const char *argument, const char *other)
-{
-	char command[160];
-
-	snprintf(command, sizeof(command), fmt, argument, other);
-	check(!system(command), "%s failed", command);
-}
-
 /* A device of pages of @align ("4096" or "2M"), that is not open. */
 static void make_device(const struct env *e, const char *align, struct device *d)
 {
-	const char *number = e->dev + strlen("/dev/pmem");
-	char path[32];
-
 	must_load(e);
 	module_bind(e->bound);
-	run("ndctl create-namespace -f -e namespace%s.0 -m devdax -M mem -a %s >/dev/null",
-	    number, align);
-	snprintf(d->name, sizeof(d->name), "dax%s.0", number);
-	snprintf(path, sizeof(path), "/dev/%s", d->name);
-	for (int tries = 0; access(path, F_OK); tries++) {
-		check(tries < 5000, "there is no %s", path);
-		usleep(1000);
-	}
+	make_dax_device(e->dev, align, d->name);
 }
 
 static void map_device(struct device *d)
@@ -64,11 +46,7 @@ static void unmap_device(struct device *d)
 
 static int unbind(void *name)
 {
-	char command[96];
-
-	snprintf(command, sizeof(command), "echo %s >/sys/bus/dax/drivers/device_dax/unbind",
-		 (const char *)name);
-	return system(command) ? -1 : 0;
+	return dax_unbind(name, "device_dax") ? 0 : -1;
 }
 
 static struct job unbind_start(struct device *d)
@@ -233,7 +211,7 @@ static void mapping_outlives_the_driver(const struct env *e)
 	check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
 	unmap_device(&d);
 	/* Not before, see D40. */
-	run("echo %s >/sys/bus/dax/drivers/device_dax/bind", d.name, "");
+	check(dax_bind(d.name, "device_dax"), "bind %s: %m", d.name);
 	map_device(&d);
 	check_page(d.map, 1, "with the next driver, without the module");
 	unmap_device(&d);
