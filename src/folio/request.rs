@@ -78,11 +78,20 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     let folio = Folio::of(&pgmap);
     // All requests that could overlap take the same lock. The free path takes none: it makes
     // pages free, which a check here sees late at worst.
-    let lock = FolioLock::new(pfn);
+    let mut lock = FolioLock::new(pfn);
 
     // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
     if !unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) } {
-        return Err(Busy);
+        drop(lock);
+        // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
+        if !unsafe { folio.make_room(order, pgmap.as_pgmap()) } {
+            return Err(Busy);
+        }
+        lock = FolioLock::new(pfn);
+        // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
+        if !unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) } {
+            return Err(Busy);
+        }
     }
     // SAFETY: The page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };

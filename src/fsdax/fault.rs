@@ -27,6 +27,7 @@ use super::{
         InsertError, //
     },
     make_way::make_way,
+    pud::make_smaller,
     replace::{
         is_replaced_later,
         set_replaced,
@@ -171,8 +172,11 @@ pub(crate) fn iomap_fault(
         Ok(pages) if vmf.index_of(order) < pages => pages - 1,
         _ => return vm_fault::SIGBUS.into(),
     };
-    if order == Order::Pmd && vmf.pmd_does_not_fit(last) {
-        return vm_fault::FALLBACK.into();
+    match order {
+        Order::Pte => {}
+        Order::Pmd if vmf.pmd_does_not_fit(last) => return vm_fault::FALLBACK.into(),
+        Order::Pmd => {}
+        Order::Pud => return pud_fault(vmf, can_sync, ops, last),
     }
 
     let locked = match LockedEntry::grab(mapping, vmf.index(), order) {
@@ -186,6 +190,7 @@ pub(crate) fn iomap_fault(
         Order::Pte if vmf.pmd_is_huge() => return vm_fault::NOPAGE.into(),
         // Or a page of it; retry with a page.
         Order::Pmd if vmf.pmd_is_table() => return VmFault::default().into(),
+        Order::Pmd if locked.entry().order() != order => return make_smaller(locked).into(),
         _ => {}
     }
     if vmf.is_write() && is_replaced_later(&locked, WAIT_MS) {
@@ -207,7 +212,7 @@ fn fault_locked(
     let mut iomaps = Iomaps::new(mapping, index, order, vmf.is_write(), ops);
     let mut outcome = Outcome::from(match order {
         Order::Pte => 0,
-        Order::Pmd => vm_fault::FALLBACK,
+        Order::Pmd | Order::Pud => vm_fault::FALLBACK,
     });
     let mut then = Then::Return;
 
@@ -246,6 +251,46 @@ fn fault_locked(
             // Whoever holds the entry of the other file may need ours.
             drop(locked);
             outcome.ret = have_way_made(vmf, pfn, shared);
+        }
+    }
+    outcome
+}
+
+/// [`iomap_fault`] for a PUD, of a file whose last page is `last`.
+///
+/// Such a fault maps what is there and has nothing done: it falls back where the filesystem would have
+/// to allocate a block, or to copy one. So it asks for the extent as a load does, also for a store, for
+/// which the filesystem would allocate 1 GiB.
+#[cold]
+#[inline(never)]
+fn pud_fault(
+    vmf: Fault<'_>,
+    can_sync: bool,
+    ops: IomapOps<'_>,
+    last: usize,
+) -> Outcome {
+    let mut outcome = Outcome::from(vm_fault::FALLBACK);
+
+    if vmf.pud_does_not_fit(last) {
+        return outcome;
+    }
+    let (mapping, index) = (vmf.mapping(), vmf.index_of(Order::Pud));
+    // A PMD fault finds out what is wrong.
+    let Ok(mut locked) = LockedEntry::grab(mapping, index, Order::Pud) else {
+        return outcome;
+    };
+    let mut iomaps = Iomaps::new(mapping, index, Order::Pud, false, ops);
+    // Neither pins nor other files are waited for.
+    let mut then = Then::Return;
+
+    while let Some(mut extent) = iomaps.next() {
+        // A hole, a block that was not written yet, or one that other files have.
+        if extent.block() != Block::Mapped || extent.is_shared() {
+            continue;
+        }
+        let served = serve_block(vmf, Order::Pud, &mut extent, &mut locked);
+        if outcome.take(served, can_sync, &mut then) && outcome.ret & vm_fault::ERROR == 0 {
+            extent.done();
         }
     }
     outcome
@@ -299,7 +344,7 @@ fn pages_of(bytes: i64) -> i64 {
 fn failure(order: Order, ret: VmFault) -> Served {
     Served::Done(match order {
         Order::Pte => ret,
-        Order::Pmd => vm_fault::FALLBACK,
+        Order::Pmd | Order::Pud => vm_fault::FALLBACK,
     })
 }
 
@@ -380,7 +425,7 @@ fn serve_block(
         }
         Err(Refused::OtherOrder(pfn)) => match order {
             Order::Pte => return Served::InTheWay(pfn, shared),
-            Order::Pmd => return Served::Done(vm_fault::FALLBACK),
+            Order::Pmd | Order::Pud => return Served::Done(vm_fault::FALLBACK),
         },
     };
     if dirty {
@@ -436,7 +481,7 @@ fn refused(e: InsertError, pfn: usize, whole: Order) -> Refused {
     // gone.
     match e {
         InsertError::OtherOrder => return Refused::OtherOrder(pfn),
-        InsertError::Busy if whole == Order::Pmd => return Refused::OtherOrder(pfn),
+        InsertError::Busy if whole != Order::Pte => return Refused::OtherOrder(pfn),
         InsertError::Dying => {}
         InsertError::Busy | InsertError::Mismatch | InsertError::Range => {
             warn_on_once!(true);
@@ -464,7 +509,7 @@ fn load_hole(vmf: Fault<'_>, order: Order, locked: &mut LockedEntry<'_>) -> VmFa
 fn failed_hole(order: Order) -> VmFault {
     match order {
         Order::Pte => vm_fault::SIGBUS,
-        Order::Pmd => vm_fault::FALLBACK,
+        Order::Pmd | Order::Pud => vm_fault::FALLBACK,
     }
 }
 
@@ -487,8 +532,8 @@ pub(crate) fn finish_sync_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> VmFau
     };
     let entry = locked.entry();
     let first = pfn.wrapping_sub(index - locked.index());
-    if entry.order().pages() < order.pages() || Some(entry) != Entry::tracked(first, entry.order())
-    {
+    let fits = order == Order::Pte || entry.order() == order;
+    if !fits || Some(entry) != Entry::tracked(first, entry.order()) {
         // Split, zapped, replaced or removed since: the fault is taken again.
         return vmf.trace_mkwrite(false, vm_fault::NOPAGE);
     }
