@@ -83,15 +83,7 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
     if !unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) } {
         drop(lock);
-        // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
-        if !unsafe { folio.make_room(order, pgmap.as_pgmap()) } {
-            return Err(Busy);
-        }
-        lock = FolioLock::new(pfn);
-        // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
-        if !unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) } {
-            return Err(Busy);
-        }
+        lock = take_rebuilt(folio, &pgmap).ok_or(Busy)?;
     }
     // SAFETY: The page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };
@@ -109,6 +101,21 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     trace::request(pfn, order.get());
     pgmap.into_folio();
     Ok(active)
+}
+
+/// Takes the shape that `pgmap` was taken for where it has to be made of another one first, which is no
+/// work for inside of a lock. Returns the lock of the folio, if it is free.
+#[cold]
+#[inline(never)]
+fn take_rebuilt(folio: Folio<'_>, pgmap: &PgmapRef) -> Option<FolioLock> {
+    let order = pgmap.order();
+    // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
+    if !unsafe { folio.make_room(order, pgmap.as_pgmap()) } {
+        return None;
+    }
+    let lock = FolioLock::new(pgmap.pfn());
+    // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
+    unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) }.then_some(lock)
 }
 
 /// Whether folios may be requested for no entry.

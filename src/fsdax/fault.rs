@@ -259,16 +259,10 @@ fn fault_locked(
 /// [`iomap_fault`] for a PUD, of a file whose last page is `last`.
 ///
 /// Such a fault maps what is there and has nothing done: it falls back where the filesystem would have
-/// to allocate a block, or to copy one. So it asks for the extent as a load does, also for a store, for
-/// which the filesystem would allocate 1 GiB.
+/// to allocate a block, or to copy one. So it asks for the extent as a load does, also for a store.
 #[cold]
 #[inline(never)]
-fn pud_fault(
-    vmf: Fault<'_>,
-    can_sync: bool,
-    ops: IomapOps<'_>,
-    last: usize,
-) -> Outcome {
+fn pud_fault(vmf: Fault<'_>, can_sync: bool, ops: IomapOps<'_>, last: usize) -> Outcome {
     let mut outcome = Outcome::from(vm_fault::FALLBACK);
 
     if vmf.pud_does_not_fit(last) {

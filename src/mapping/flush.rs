@@ -79,15 +79,9 @@ impl LockedEntry<'_> {
             // What write-protects page table entries does not see a huge PUD.
             mapping.unmap(self.range());
         } else {
+            let (raw, index, pfn) = (mapping.as_raw(), self.index(), entry.pfn());
             // SAFETY: By the invariant of `Mapping` it is valid, and the entry is locked.
-            unsafe {
-                bindings::rust_fsdax_entry_mkclean(
-                    mapping.as_raw(),
-                    self.index(),
-                    entry.pfn(),
-                    pages,
-                )
-            };
+            unsafe { bindings::rust_fsdax_entry_mkclean(raw, index, pfn, pages) };
         }
         // A PMD of memory at most at a time.
         let most = pages.min(Order::Pmd.pages());

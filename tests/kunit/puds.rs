@@ -300,10 +300,7 @@ mod tests {
         check_eq!(pgmap.count(0), 1);
         // It makes way for a page of it.
         let pfn = pgmap.pfn(PMD + 7);
-        check_eq!(
-            fsdax::make_way(other.mapping(), 5, pfn, true, 1),
-            Ok(())
-        );
+        check_eq!(fsdax::make_way(other.mapping(), 5, pfn, true, 1), Ok(()));
         check_eq!(file.count_all(Range::ALL), 0);
         other.share(5, PMD + 7, Order::Pte)?;
         check_eq!(file.share(0, 0, Order::Pud), Err(EBUSY));

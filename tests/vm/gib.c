@@ -233,6 +233,27 @@ static void what_is_not_there_falls_back(const struct env *e)
 	close(fd);
 }
 
+/* The first thing that happens is a store, where no page table has been yet. */
+static void stores_allocate_no_gib(const struct env *e)
+{
+	int fd = make_gib(e), hole;
+	struct stat st;
+
+	must(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, GIB));
+	flush_count_start();
+	touch(map_gib(fd, RW) + 5 * PAGE, true, 2048, 4, "store to unwritten blocks");
+	check(flush_count_stop() <= (long)HUGE, "more than 2 MiB were zeroed");
+	expect_entries(e, 0, 1, 0, "a store to unwritten blocks");
+	hole = must(open(in_dir(e, "hole"), O_RDWR | O_CREAT, 0600));
+	must(ftruncate(hole, GIB));
+	fill_page(map_gib(hole, RW) + 5 * PAGE, 3);
+	must(fstat(hole, &st));
+	check(st.st_blocks <= (blkcnt_t)(2 * MIB / 512), "a store allocated %ld KiB",
+	      (long)st.st_blocks / 2);
+	close(hole);
+	close(fd);
+}
+
 static void private_falls_back(const struct env *e)
 {
 	int fd = make_gib(e), status;
@@ -617,6 +638,8 @@ static const struct test tests[] = {
 	{ "R20, R9: 1 GiB is dirty until it is flushed, and clean then", dirty_until_it_is_flushed,
 	  XFS_ONLY | BOUND_ONLY },
 	{ "R20: holes and unwritten blocks are not mapped by 1 GiB", what_is_not_there_falls_back,
+	  XFS_ONLY | BOUND_ONLY },
+	{ "R20: a store that falls back from 1 GiB has none allocated", stores_allocate_no_gib,
 	  XFS_ONLY | BOUND_ONLY },
 	{ "R20: private mappings have no 1 GiB", private_falls_back, XFS_ONLY | BOUND_ONLY },
 	{ "R20, R25: what soft-dirty bits watch has no 1 GiB", what_is_watched_falls_back,
