@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pages of 1 GiB on XFS: which faults map one, and what takes it apart. The file system has one piece
- * of that size that is aligned, and each case writes it anew. The device has to have 3 GiB.
+ * Pages of 1 GiB on XFS: which faults map one, and what takes it apart. The file system has one
+ * piece of that size that is aligned, and each case writes it anew. The device has to have 3 GiB.
  *
- * Who reads the page table of a process, as PAGEMAP_SCAN and smaps do, has a huge PUD split. So what
- * is mapped is seen by what it adds to RssFile, and by the number of faults.
+ * Who reads the page table of a process, as PAGEMAP_SCAN and smaps do, has a huge PUD split. So
+ * what is mapped is seen by what it adds to RssFile, and by the number of faults.
  */
 #define _GNU_SOURCE
 #include <errno.h>
