@@ -5,6 +5,7 @@
 #include <linux/pgtable.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
 #include "functions.h"
 
 /**
@@ -16,6 +17,52 @@ bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf)
 	pmd_t pmd = pmdp_get(vmf->pmd);
 
 	return !pmd_none(pmd) && !pmd_trans_huge(pmd);
+}
+
+/**
+ * rust_fsdax_vmf_pud_fits() - whether a fault may be served by a huge pud
+ * @vmf: the fault
+ *
+ * Private mappings cannot: what fork() and copies do with them knows none. Nor
+ * can what is watched for writes, by userfaultfd or soft-dirty bits: whoever
+ * reads them walks over pmds, and has a huge pud dropped before it is seen.
+ */
+bool rust_fsdax_vmf_pud_fits(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long start = vmf->address & PUD_MASK;
+
+	if (!(vma->vm_flags & VM_SHARED) || start < vma->vm_start ||
+	    vma->vm_end - start < PUD_SIZE)
+		return false;
+	/* The page table and the file must agree on what a pud is. */
+	if ((vmf->pgoff ^ (vmf->address >> PAGE_SHIFT)) &
+	    ((PUD_SIZE - 1) >> PAGE_SHIFT))
+		return false;
+	if (userfaultfd_armed(vma) ||
+	    (pgtable_supports_soft_dirty() && !(vma->vm_flags & VM_SOFTDIRTY)))
+		return false;
+#ifdef CONFIG_X86
+	return boot_cpu_has(X86_FEATURE_GBPAGES);
+#else
+	return true;
+#endif
+}
+
+/**
+ * rust_fsdax_insert_folio_pud() - map a folio of 1 GiB
+ * @vmf: the fault
+ * @folio: one that stays
+ * @write: whether it is that of a store
+ */
+vm_fault_t rust_fsdax_insert_folio_pud(struct vm_fault *vmf,
+				       struct folio *folio, bool write)
+{
+#ifdef CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD
+	return vmf_insert_folio_pud(vmf, folio, write);
+#else
+	return VM_FAULT_FALLBACK;
+#endif
 }
 
 /**

@@ -42,6 +42,9 @@ bool rust_fsdax_is_breaking(struct address_space *mapping);
 
 /* fault.c */
 bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf);
+bool rust_fsdax_vmf_pud_fits(struct vm_fault *vmf);
+vm_fault_t rust_fsdax_insert_folio_pud(struct vm_fault *vmf,
+				       struct folio *folio, bool write);
 int rust_fsdax_copy_page_mc(void *to, const void *from);
 void rust_fsdax_copy_cow_page(struct vm_fault *vmf, void *kaddr);
 
@@ -120,6 +123,13 @@ void rust_fsdax_wake(struct wait_queue_head *queue, struct wait_bit_key key);
 /* slot.c */
 bool rust_fsdax_xas_has_mark(struct xa_state *xas, xa_mark_t mark);
 void rust_fsdax_xas_clear_mark(struct xa_state *xas, xa_mark_t mark);
+struct rust_fsdax_split;
+
+struct rust_fsdax_split *rust_fsdax_split_alloc(struct xarray *xa,
+						unsigned long index,
+						void *value, gfp_t gfp);
+void rust_fsdax_split_do(struct rust_fsdax_split *split, void *value);
+void rust_fsdax_split_free(struct rust_fsdax_split *split);
 bool rust_fsdax_xas_is_dirty(struct xa_state *xas);
 
 #ifdef RUST_FSDAX_KUNIT

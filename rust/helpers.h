@@ -25,6 +25,10 @@ void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 /* folios */
 static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
 static const unsigned int RUST_FSDAX_PMD_ORDER = PMD_SHIFT - PAGE_SHIFT;
+static const unsigned int RUST_FSDAX_PUD_ORDER = PUD_SHIFT - PAGE_SHIFT;
+static const bool RUST_FSDAX_HAS_PUD =
+	IS_ENABLED(CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD) &&
+	IS_ENABLED(CONFIG_HAVE_GIGANTIC_FOLIOS);
 struct page *rust_fsdax_pfn_to_page(unsigned long pfn);
 unsigned long rust_fsdax_page_to_pfn(struct page *page);
 void *rust_fsdax_pfn_to_virt(unsigned long pfn);

@@ -11,6 +11,7 @@ mod association;
 mod claim;
 mod entry_id;
 mod free;
+mod rebuild;
 mod request;
 mod shape;
 mod sharers;

@@ -14,6 +14,7 @@ mod invalidate;
 mod layout_break;
 mod make_way;
 mod memory_failure;
+mod pud;
 mod removal;
 mod replace;
 mod writeback;

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from .machine import MODULE
 from .render import printable, table
-from .state import Faults
+from .state import Faults, size
 
-SIZES = {0: "4 KiB", 9: "2 MiB", 18: "1 GiB"}
 _WAYS = ("read", "write", "hole", "sync")
 _WHY = {
     "fit": "the mapping or the file ends within, is not aligned, or is to be copied",
@@ -21,10 +20,6 @@ _WHY = {
 }
 
 
-def _size(order: int) -> str:
-    return SIZES.get(order, f"order {order}")
-
-
 def render(all_faults: list[Faults]) -> str:
     if not all_faults:
         return (f"No mount is served by the module: mount with -o dax, and /sys/module/{MODULE}/parameters/bind "
@@ -33,10 +28,10 @@ def render(all_faults: list[Faults]) -> str:
     for faults in all_faults:
         for order, ways in faults.served.items():
             reasons = faults.fallbacks.get(order)
-            lines.append([printable(faults.s_id), _size(order), *(str(ways.get(way, 0)) for way in _WAYS),
+            lines.append([printable(faults.s_id), size(order), *(str(ways.get(way, 0)) for way in _WAYS),
                           "-" if reasons is None else str(sum(reasons.values()))])
     out = table(lines, {2, 3, 4, 5, 6})
-    why = [[printable(faults.s_id), _size(order), str(count), _WHY.get(reason, printable(reason))]
+    why = [[printable(faults.s_id), size(order), str(count), _WHY.get(reason, printable(reason))]
            for faults in all_faults for order, reasons in faults.fallbacks.items()
            for reason, count in reasons.items() if count]
     if why:

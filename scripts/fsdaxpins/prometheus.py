@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -13,14 +14,14 @@ from pathlib import Path
 from .machine import NOT_PERMITTED, Fail
 from .mounts import Mounts
 from .render import printable
-from .state import State
+from .state import State, size
 
-_SIZES = {0: "4K", 9: "2M", 18: "1G"}
 _Sample = tuple[dict[str, str], float]
 
 
 def _size(order: int) -> str:
-    return _SIZES.get(order, f"order {order}")
+    """As 4K."""
+    return re.sub("^([0-9]+) (.)iB$", r"\1\2", size(order))
 
 
 def _label(value: str) -> str:

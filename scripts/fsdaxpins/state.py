@@ -13,6 +13,7 @@ from typing import TypeVar
 from .machine import MODULE, NO_DEBUGFS, NOT_PERMITTED, Fail, unescape
 
 PAGE_KIB = 4
+_SIZES = {0: "4 KiB", 9: "2 MiB", 18: "1 GiB"}
 _DEVICE = re.compile(r"(\d+):(\d+)")
 _Line = TypeVar("_Line")
 
@@ -98,6 +99,11 @@ class State:
     more_busy: bool = False  # than the kernel shows
     waiters: list[Waiter] = field(default_factory=list)
     faults: list[Faults] = field(default_factory=list)
+
+
+def size(order: int) -> str:
+    """Of an entry or a fault, as 4 KiB."""
+    return _SIZES.get(order, f"order {order}")
 
 
 def _rows(name: str, text: str) -> Iterator[dict[str, str]]:

@@ -21,6 +21,7 @@ use super::{
     },
     state::{
         owner_mark,
+        pud_shape_mark,
         shape_mark,
         Folio,
         FolioRef, //
@@ -174,10 +175,14 @@ impl Folio<'_> {
         // Requests are kept out, so that a tail whose head is neither ours nor a free shape belongs
         // to somebody else.
         let _lock = FolioLock::new(self.pfn());
+        let head = page.head();
         // One look, since the free path takes no lock.
-        let owner = self.page().owner();
+        let owner = head.owner();
+        let ours = [owner_mark(), shape_mark(), pud_shape_mark()];
 
-        page.is_tail() && owner != owner_mark() && owner != shape_mark()
+        // While 1 GiB is rebuilt, which takes no lock, pages are led to another head before this one
+        // loses its mark.
+        page.is_tail() && page.head() == head && !ours.contains(&owner)
     }
 }
 

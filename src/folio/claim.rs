@@ -63,11 +63,14 @@ impl FolioRef {
     ) -> Result<Claim, NoClaim> {
         let entry = entry.id();
         let whole = self.order() == order.get();
+        // What has 1 GiB is one file's, by one entry.
+        let may_share = may_share && self.order() != Order::PUD_ORDER;
         let inside = if whole {
             pfn == self.pfn()
         } else {
             order == Order::Pte
-                && Order::new(self.order()).map(|o| o.align(pfn)) == Some(self.pfn())
+                && self.order() == Order::PMD_ORDER
+                && Order::Pmd.align(pfn) == self.pfn()
         };
         if !inside {
             return Err(NoClaim::Apart);

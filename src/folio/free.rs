@@ -11,6 +11,7 @@ use super::{
     association::forget_sharers,
     request::ModuleRef,
     state::{
+        pud_shape_mark,
         shape_mark,
         Folio,
         FolioRef, //
@@ -24,6 +25,7 @@ use crate::{
     },
     pgmap::{
         self,
+        Order,
         Page, //
     }, //
 };
@@ -79,7 +81,11 @@ unsafe fn drain(folio: Folio<'_>, pgmap: *mut bindings::dev_pagemap) {
     page.set_index(0);
     page.set_private(0);
 
-    let mark = if order == 0 { 0 } else { shape_mark() };
+    let mark = match order {
+        0 => 0,
+        Order::PMD_ORDER => shape_mark(),
+        _ => pud_shape_mark(),
+    };
     let waiters = folio.wait_address();
     // Fully ordered: whoever sees the folio idle sees the reset, and whoever queued before it saw
     // the folio idle is woken below. The folio may be requested again from here on.

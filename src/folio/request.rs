@@ -78,11 +78,12 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     let folio = Folio::of(&pgmap);
     // All requests that could overlap take the same lock. The free path takes none: it makes
     // pages free, which a check here sees late at worst.
-    let lock = FolioLock::new(pfn);
+    let mut lock = FolioLock::new(pfn);
 
     // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
     if !unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) } {
-        return Err(Busy);
+        drop(lock);
+        lock = take_rebuilt(folio, &pgmap).ok_or(Busy)?;
     }
     // SAFETY: The page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };
@@ -100,6 +101,21 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     trace::request(pfn, order.get());
     pgmap.into_folio();
     Ok(active)
+}
+
+/// Takes the shape that `pgmap` was taken for where it has to be made of another one first, which is no
+/// work for inside of a lock. Returns the lock of the folio, if it is free.
+#[cold]
+#[inline(never)]
+fn take_rebuilt(folio: Folio<'_>, pgmap: &PgmapRef) -> Option<FolioLock> {
+    let order = pgmap.order();
+    // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
+    if !unsafe { folio.make_room(order, pgmap.as_pgmap()) } {
+        return None;
+    }
+    let lock = FolioLock::new(pgmap.pfn());
+    // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
+    unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) }.then_some(lock)
 }
 
 /// Whether folios may be requested for no entry.

@@ -44,6 +44,7 @@ const PAGES_AT_ONCE: usize = 8;
 
 // Else a large entry would not be what a PMD maps, and a folio lock not cover a folio.
 kernel::static_assert!(bindings::RUST_FSDAX_PMD_ORDER == Order::PMD_ORDER);
+kernel::static_assert!(bindings::RUST_FSDAX_PUD_ORDER == Order::PUD_ORDER);
 
 /// How many large folios [`dissolve`] looks at before it lets others run.
 const SHAPES_AT_ONCE: usize = 512;
@@ -58,6 +59,7 @@ pub(crate) fn dissolve(pgmap: &Pgmap) {
     }
     for (i, page) in pgmap.pages_of(Order::Pmd).enumerate() {
         let folio = Folio::at(page);
+        folio.split_pud();
         if folio.is_shape() {
             let lock = FolioLock::new(folio.pfn());
             folio.dissolve(&lock);
@@ -92,12 +94,13 @@ impl Folio<'_> {
     pub(crate) fn is_free(self) -> bool {
         let head = Folio::at(self.page().head());
         // SAFETY: The folio of one page is this one, which is in its own memmap.
-        head.is_shape() || unsafe { self.are_free(Order::Pte) }
+        head.is_any_shape() || unsafe { self.are_free(Order::Pte) }
     }
 
     /// Gives free memory from here on the shape of a folio of `order`. Returns whether it is free.
     ///
-    /// Costs nothing per page if it has that shape.
+    /// Costs nothing per page if it has that shape. Where 1 GiB is rebuilt, or taken apart, that is the
+    /// work of [`Self::make_room`], and the answer is no until then.
     ///
     /// # Safety
     ///
@@ -122,6 +125,9 @@ impl Folio<'_> {
                 }
                 free
             }
+            Order::Pud if self.is_pud_shape() => self.is_as_left(),
+            // What is not there yet is made before it is asked for again: see `make_room`.
+            Order::Pud => pgmap.is_fixed() && self.is_unused_head(),
         }
     }
 
@@ -136,7 +142,7 @@ impl Folio<'_> {
     /// Whether this is still what the free path has left, given the mark. Nobody else clears that
     /// word, so that it would stay if fs/dax.c got the memory nevertheless.
     #[inline(always)]
-    fn is_as_left(self) -> bool {
+    pub(super) fn is_as_left(self) -> bool {
         let page = self.page();
         !warn_on_once!(!page.is_head() || page.count() != 0 || page.mapping() != 0)
     }
@@ -177,6 +183,8 @@ impl Folio<'_> {
                 Order::Pte => unsafe { self.are_unused::<1>(0) },
                 // SAFETY: The caller promises that all pages of the order are in one range.
                 Order::Pmd => unsafe { self.are_all_unused() },
+                // Too many, see `make_room`.
+                Order::Pud => false,
             };
         // Whoever sees a page free sees what the free path has reset, and writes after it.
         smp_mb();

@@ -33,6 +33,12 @@ pub(super) fn shape_mark() -> usize {
     owner_mark() | 1
 }
 
+/// The same for a folio of 1 GiB.
+#[inline(always)]
+pub(super) fn pud_shape_mark() -> usize {
+    owner_mark() | 2
+}
+
 /// The number of pages that `struct folio` lies over. Of the others `prep_compound_page()` writes
 /// no more than the mapping, the head and the private word, which it sets to 0. [`super::sharers`]
 /// resets what it writes.
@@ -49,7 +55,9 @@ pub(super) const FOLIO_PAGES: usize = 4;
 /// | not ours   | 0     | free     | [`super::request()`], under the folio lock                 |
 /// | not ours   | n > 0 | foreign  | fs/dax.c or a driver                                       |
 /// | ours       | n > 0 | active   | whoever holds a reference; mapping, index: folio lock too  |
-/// | ours       | 0     | draining | the free path only                                         |
+/// | ours       | 0     | draining | the free path only, or who rebuilds 1 GiB of memory        |
+///
+/// The mark of a shape says whether it is one of 2 MiB or of 1 GiB.
 ///
 /// A count of n is made of one for each entry that tracks the folio or a part of it, one per page
 /// table entry, and the pins (GUP, pipes, DMA). *Idle* are the two states "free": the free path
@@ -102,15 +110,26 @@ impl<'p> Folio<'p> {
     /// As the count and the mark of such a page are not those of the folio, it looks idle.
     pub(crate) fn is_tail(self) -> bool {
         // Once more, as it may have been taken apart before the second look.
-        self.0.is_tail() && !Folio::at(self.0.head()).is_shape() && self.0.is_tail()
+        self.0.is_tail() && !Folio::at(self.0.head()).is_any_shape() && self.0.is_tail()
     }
 
-    /// Whether this is a free large folio that was ours: see [`Folio`]. Any context.
+    /// Whether this is a free folio of 2 MiB that was ours: see [`Folio`]. Any context.
     ///
     /// Whoever finds that sees what the free path has reset.
     #[inline(always)]
     pub(super) fn is_shape(self) -> bool {
         self.0.owner() == shape_mark()
+    }
+
+    /// The same for one of 1 GiB.
+    pub(super) fn is_pud_shape(self) -> bool {
+        self.0.owner() == pud_shape_mark()
+    }
+
+    /// The same for one of any size that is large. One look, since that changes.
+    pub(super) fn is_any_shape(self) -> bool {
+        let owner = self.0.owner();
+        owner == shape_mark() || owner == pud_shape_mark()
     }
 
     /// Whether the folio is active or draining, and not foreign: see [`Folio`]. Any context.

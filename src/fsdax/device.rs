@@ -43,7 +43,8 @@ use crate::{
 /// Process context, may sleep. Follows `__dev_dax_pte_fault()` and `__dev_dax_pmd_fault()`, which
 /// have found the pfn.
 pub(crate) fn device_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> VmFault {
-    let Some(order) = Order::new(order) else {
+    // A device of 1 GiB pages is left to its driver.
+    let Some(order @ (Order::Pte | Order::Pmd)) = Order::new(order) else {
         return vm_fault::FALLBACK;
     };
     let mut locked = match LockedEntry::grab(vmf.mapping(), vmf.index(), order) {

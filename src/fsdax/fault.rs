@@ -28,6 +28,7 @@ use super::{
         Live, //
     },
     make_way::make_way,
+    pud::make_smaller,
     replace::{
         is_replaced_later,
         set_replaced,
@@ -196,8 +197,13 @@ pub(crate) fn iomap_fault(
             return counted.into();
         }
     };
-    if order == Order::Pmd && vmf.pmd_does_not_fit(last) {
-        return failed(vmf, order, vm_fault::SIGBUS, Reason::Fit).into();
+    match order {
+        Order::Pte => {}
+        Order::Pmd if vmf.pmd_does_not_fit(last) => {
+            return failed(vmf, order, vm_fault::SIGBUS, Reason::Fit).into();
+        }
+        Order::Pmd => {}
+        Order::Pud => return pud_fault(vmf, can_sync, ops, last),
     }
 
     let mut locked = match LockedEntry::grab(mapping, vmf.index(), order) {
@@ -209,6 +215,12 @@ pub(crate) fn iomap_fault(
         Order::Pte if vmf.pmd_is_huge() => return retried(vmf, vm_fault::NOPAGE).into(),
         // Or a page of it; retry with a page.
         Order::Pmd if vmf.pmd_is_table() => return retried(vmf, VmFault::default()).into(),
+        Order::Pmd if locked.entry().order() != order => {
+            return match make_smaller(locked) {
+                Left::Busy => failed(vmf, order, vm_fault::SIGBUS, Reason::Entries).into(),
+                Left::Idle => retried(vmf, vm_fault::NOPAGE).into(),
+            };
+        }
         _ => {}
     }
     if vmf.is_write() && is_replaced_later(&locked, WAIT_MS) {
@@ -235,7 +247,7 @@ fn retried(vmf: Fault<'_>, ret: VmFault) -> Counted {
 fn failed(vmf: Fault<'_>, order: Order, ret: VmFault, reason: Reason) -> Counted {
     let ret = match order {
         Order::Pte => ret,
-        Order::Pmd => vm_fault::FALLBACK,
+        Order::Pmd | Order::Pud => vm_fault::FALLBACK,
     };
     vmf.count_unmapped(Ended::fell_back(order, reason), ret)
 }
@@ -271,7 +283,7 @@ fn ask(
     let mut iomaps = Iomaps::new(mapping, index, order, vmf.is_write(), ops);
     let mut outcome = Outcome::new(match order {
         Order::Pte => 0,
-        Order::Pmd => vm_fault::FALLBACK,
+        Order::Pmd | Order::Pud => vm_fault::FALLBACK,
     });
     let mut then = Then::Count;
 
@@ -336,6 +348,56 @@ fn not_served(vmf: Fault<'_>, order: Order, locked: LockedEntry<'_>, asked: Aske
         }
     };
     outcome.ret = counted.ret();
+    outcome
+}
+
+/// [`iomap_fault`] for a PUD, of a file whose last page is `last`.
+///
+/// Such a fault maps what is there and has nothing done: it falls back where the filesystem would have
+/// to allocate a block, or to copy one. So it asks for the extent as a load does, also for a store.
+#[cold]
+#[inline(never)]
+fn pud_fault(vmf: Fault<'_>, can_sync: bool, ops: IomapOps<'_>, last: usize) -> Outcome {
+    let order = Order::Pud;
+
+    if vmf.pud_does_not_fit(last) {
+        return failed(vmf, order, vm_fault::FALLBACK, Reason::Fit).into();
+    }
+    let (mapping, index) = (vmf.mapping(), vmf.index_of(order));
+    let mut locked = match LockedEntry::grab(mapping, index, order) {
+        Ok(locked) => locked,
+        // A PMD fault finds out what is wrong.
+        Err(GrabError::NoMemory) => {
+            return failed(vmf, order, vm_fault::FALLBACK, Reason::NoMemory).into();
+        }
+        Err(e) => return without_entry(vmf, order, e).into(),
+    };
+    let mut iomaps = Iomaps::new(mapping, index, order, false, ops);
+    let mut outcome = Outcome::new(vm_fault::FALLBACK);
+    // Neither pins nor other files are waited for.
+    let mut then = Then::Count;
+    let mut reason = Reason::Extent;
+
+    while let Some(mut extent) = iomaps.next() {
+        if extent.is_shared() {
+            reason = Reason::Shared;
+            continue;
+        }
+        // A hole, or a block that was not written yet.
+        if extent.block() != Block::Mapped {
+            continue;
+        }
+        let served = serve_block(vmf, order, can_sync, &mut extent, &mut locked);
+        if outcome.take(served, &mut then) && outcome.ret & vm_fault::ERROR == 0 {
+            extent.done();
+        }
+    }
+    if iomaps.error() != 0 {
+        reason = Reason::Filesystem;
+    }
+    if !matches!(then, Then::Return) {
+        outcome.ret = failed(vmf, order, vm_fault::FALLBACK, reason).ret();
+    }
     outcome
 }
 
@@ -479,7 +541,7 @@ fn serve_block(
         }
         Err(Refused::OtherOrder(pfn)) => match order {
             Order::Pte => return Served::InTheWay(pfn, shared),
-            Order::Pmd => {
+            Order::Pmd | Order::Pud => {
                 let counted = failed(vmf, order, vm_fault::FALLBACK, Reason::OtherOrder);
                 return Served::Done(counted);
             }
@@ -568,7 +630,7 @@ fn refused(e: InsertError, pfn: usize, whole: Order) -> Refused {
     // gone.
     match e {
         InsertError::OtherOrder => return Refused::OtherOrder(pfn),
-        InsertError::Busy if whole == Order::Pmd => return Refused::OtherOrder(pfn),
+        InsertError::Busy if whole != Order::Pte => return Refused::OtherOrder(pfn),
         InsertError::Dying => {}
         InsertError::Busy | InsertError::Mismatch | InsertError::Range => {
             warn_on_once!(true);
@@ -613,8 +675,8 @@ pub(crate) fn finish_sync_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> VmFau
     };
     let entry = locked.entry();
     let first = pfn.wrapping_sub(index - locked.index());
-    if entry.order().pages() < order.pages() || Some(entry) != Entry::tracked(first, entry.order())
-    {
+    let fits = order == Order::Pte || entry.order() == order;
+    if !fits || Some(entry) != Entry::tracked(first, entry.order()) {
         // Split, zapped, replaced or removed since: the fault is taken again.
         return vmf.trace_mkwrite(false, retried(vmf, vm_fault::NOPAGE).ret());
     }

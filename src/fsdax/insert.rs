@@ -196,7 +196,7 @@ fn join(
     let mut lost = 0;
     let most = match order {
         Order::Pte => LOST_RACES,
-        Order::Pmd => LOST_LARGE_RACES,
+        Order::Pmd | Order::Pud => LOST_LARGE_RACES,
     };
 
     loop {

@@ -26,6 +26,7 @@ use kernel::prelude::*;
 
 use super::{
     give_up::give_back_parts,
+    pud::split,
     zap::{
         zap,
         Spent, //
@@ -216,7 +217,8 @@ fn zap_range(mapping: Mapping<'_>, range: Range, spent: Spent) -> Rest {
 
 /// Writes an entry back that is only partly in the range of a break, and unmaps all of it.
 fn clean_and_unmap(locked: LockedEntry<'_>) {
-    if locked.with_marks(|marks| marks.is_dirty()) {
+    // What has 1 GiB is made smaller when its folio is idle, and keeps its marks.
+    if locked.entry().order() != Order::Pud && locked.with_marks(|marks| marks.is_dirty()) {
         locked.flush_now();
     }
     locked.mapping().unmap(locked.range());
@@ -438,8 +440,12 @@ fn remove_range(mapping: Mapping<'_>, range: Range, data: Data) {
             continue;
         }
         if dirty && (data == Data::Keep || !whole) {
-            // Found again, clean.
-            if let Some(at) = at.while_locked(|locked| locked.flush_now()) {
+            // Found again, clean or smaller.
+            let is_gib = at.entry().order() == Order::Pud;
+            if let Some(at) = at.while_locked(|locked| match is_gib && !whole {
+                true => split(locked),
+                false => locked.flush_now(),
+            }) {
                 at.again();
             }
             continue;

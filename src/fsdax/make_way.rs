@@ -78,9 +78,9 @@ pub(crate) fn make_way(
         Err(e) if e == ENXIO => return Ok(()),
         found => found?,
     };
-    let folio = Folio::of(&pgmap);
+    let folio = Folio::of(&pgmap).whole();
     let association = match folio.look() {
-        State::Active(large) if large.order() == Order::Pmd.get() => large.lock().association(),
+        State::Active(large) if large.order() != Order::Pte.get() => large.lock().association(),
         _ => return wait_gone(folio, &pgmap, pfn),
     };
 
@@ -112,7 +112,7 @@ pub(crate) fn make_way(
             }
         }
     }
-    waiters::during(What::Fault, Some(mapping), index, head, || {
+    waiters::during(What::Fault, Some(mapping), index, folio.pfn(), || {
         wait_idle(folio, ms)
     })
 }

@@ -53,7 +53,8 @@ pub(crate) enum Reason {
     /// The mapping or the file ends in the middle, they are not aligned to each other, or a private
     /// copy is to be made.
     Fit,
-    /// The extent is smaller, or its memory is not aligned.
+    /// The extent is smaller, or its memory is not aligned; for 1 GiB also that it is a hole, or not
+    /// written yet.
     Extent,
     /// There are entries of pages that are in use.
     Entries,
@@ -61,7 +62,7 @@ pub(crate) enum Reason {
     Shared,
     /// The memory is in use by folios of another order.
     OtherOrder,
-    /// There is no huge zero page.
+    /// There is no huge zero page, or no memory for an entry of 1 GiB.
     NoMemory,
     /// The device does not give the memory.
     Device,
@@ -81,13 +82,14 @@ const REASONS: [&str; Reason::Filesystem as usize + 1] = [
 ];
 
 /// The orders of faults, the smallest first.
-const ORDERS: [Order; 2] = [Order::Pte, Order::Pmd];
+const ORDERS: [Order; 3] = [Order::Pte, Order::Pmd, Order::Pud];
 
 /// The place of an order in [`ORDERS`].
 const fn rank(order: Order) -> usize {
     match order {
         Order::Pte => 0,
         Order::Pmd => 1,
+        Order::Pud => 2,
     }
 }
 

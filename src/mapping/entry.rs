@@ -8,10 +8,10 @@
 //! of the word is not available.
 //!
 //! ```text
-//!  62            5    4      3     2     1      0
-//! +---------------+------+-----+----+-----+------+
-//! |      pfn      |zapped|empty|zero| pmd |locked|
-//! +---------------+------+-----+----+-----+------+
+//!  62         6   5    4      3     2     1      0
+//! +------------+-----+------+-----+----+-----+------+
+//! |    pfn     | pud |zapped|empty|zero| pmd |locked|
+//! +------------+-----+------+-----+----+-----+------+
 //! ```
 //!
 //! Rules: R5.
@@ -23,7 +23,8 @@ const PMD: usize = 1 << 1;
 const ZERO: usize = 1 << 2;
 const EMPTY: usize = 1 << 3;
 const ZAPPED: usize = 1 << 4;
-const PFN_SHIFT: u32 = 5;
+const PUD: usize = 1 << 5;
+const PFN_SHIFT: u32 = 6;
 /// Bits of a value entry.
 const VALUE_BITS: u32 = usize::BITS - 1;
 
@@ -44,7 +45,8 @@ pub(crate) enum Kind {
 ///
 /// # Invariants
 ///
-/// At most one of `ZERO`, `EMPTY` and `ZAPPED` is set, and the number fits into an xarray value.
+/// At most one of `ZERO`, `EMPTY` and `ZAPPED` is set, at most one of `PMD` and `PUD`, and the number
+/// fits into an xarray value.
 ///
 /// | kind    | folio references that the entry holds | pfn of         |
 /// |---------|---------------------------------------|----------------|
@@ -84,12 +86,16 @@ impl Entry {
         match order {
             Order::Pte => 0,
             Order::Pmd => PMD,
+            Order::Pud => PUD,
         }
     }
 
     /// The entry that an xarray value holds, or `None` if no [`Entry`] looks like that.
     pub(crate) const fn from_value(value: usize) -> Option<Self> {
-        if value >> VALUE_BITS != 0 || (value & (ZERO | EMPTY | ZAPPED)).count_ones() > 1 {
+        if value >> VALUE_BITS != 0
+            || (value & (ZERO | EMPTY | ZAPPED)).count_ones() > 1
+            || value & (PMD | PUD) == PMD | PUD
+        {
             return None;
         }
         // INVARIANT: Just checked.
@@ -123,10 +129,10 @@ impl Entry {
 
     /// The order of the entry.
     pub(crate) const fn order(self) -> Order {
-        if self.0 & PMD != 0 {
-            Order::Pmd
-        } else {
-            Order::Pte
+        match self.0 & (PMD | PUD) {
+            0 => Order::Pte,
+            PMD => Order::Pmd,
+            _ => Order::Pud,
         }
     }
 

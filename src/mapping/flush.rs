@@ -21,11 +21,13 @@ use crate::{
     ffi::{
         bindings,
         safe,
+        sched,
         trace,
         PAGE_SHIFT, //
     },
     pgmap::{
         DaxDevice,
+        Order,
         PgmapRef, //
     }, //
 };
@@ -73,14 +75,25 @@ impl LockedEntry<'_> {
             Kind::Zapped => Some(PgmapRef::dying_or_live(entry.pfn()).ok_or(EIO)?),
             Kind::Zero | Kind::Empty => return Err(EIO),
         };
-        // SAFETY: By the invariant of `Mapping` it is valid, and the entry is locked.
-        unsafe {
-            bindings::rust_fsdax_entry_mkclean(mapping.as_raw(), self.index(), entry.pfn(), pages)
-        };
-        let address = safe::rust_fsdax_pfn_to_virt(entry.pfn());
-        // SAFETY: The kernel has the memory mapped as long as its pgmap exists, which the entry or
-        // `_kept` keep.
-        unsafe { flusher.flush(address, pages << PAGE_SHIFT) };
+        if entry.order() == Order::Pud {
+            // What write-protects page table entries does not see a huge PUD.
+            mapping.unmap(self.range());
+        } else {
+            let (raw, index, pfn) = (mapping.as_raw(), self.index(), entry.pfn());
+            // SAFETY: By the invariant of `Mapping` it is valid, and the entry is locked.
+            unsafe { bindings::rust_fsdax_entry_mkclean(raw, index, pfn, pages) };
+        }
+        // A PMD of memory at most at a time.
+        let most = pages.min(Order::Pmd.pages());
+        for pfn in (entry.pfn()..entry.pfn() + pages).step_by(most) {
+            let address = safe::rust_fsdax_pfn_to_virt(pfn);
+            // SAFETY: The kernel has the memory mapped as long as its pgmap exists, which the entry
+            // or `_kept` keep.
+            unsafe { flusher.flush(address, most << PAGE_SHIFT) };
+            if entry.order() == Order::Pud {
+                sched::cond_resched();
+            }
+        }
         trace::writeback(|| self.event());
         // SAFETY: By the invariant of `Mapping` the host is valid.
         unsafe { bindings::rust_fsdax_trace_writeback_one(mapping.host(), self.index(), pages) };

@@ -26,7 +26,8 @@ use super::{
         Mark,
         Marks,
         Pages,
-        Slot, //
+        Slot,
+        Split, //
     }, //
 };
 use crate::{
@@ -177,9 +178,13 @@ impl<'m> LockedEntry<'m> {
             // Whatever covers a page is found by looking there.
             let found = match order {
                 Order::Pte => pages.load(),
-                Order::Pmd => pages.find_conflict(),
+                Order::Pmd | Order::Pud => pages.find_conflict(),
             };
             match found {
+                // As many as there may be, of whatever kind, smaller ones do it, too.
+                Some(entry) if order == Order::Pud && entry.order() != order => {
+                    return Err(GrabError::Conflict);
+                }
                 Some(entry) if entry.order().pages() < order.pages() => {
                     pages.unlocked(|| Self::remove_empty(mapping, index, order))?;
                     continue;
@@ -377,6 +382,37 @@ impl<'m> LockedEntry<'m> {
             });
         }
         left
+    }
+
+    /// Makes 2 MiB entries of a zapped one of 1 GiB whose folio is idle, with the marks that it has, and
+    /// unlocks them.
+    ///
+    /// Nothing is written back, and nobody finds a dirty page without its mark meanwhile. Gives the
+    /// entry back if it is another one, or without memory. May sleep.
+    pub(crate) fn split(self) -> Result<(), Self> {
+        let (mapping, entry) = (self.mapping, self.entry);
+
+        if (entry.kind(), entry.order()) != (Kind::Zapped, Order::Pud)
+            || is_busy(entry.pfn(), self.id())
+        {
+            return Err(self);
+        }
+        let Some(split) = Split::allocate(mapping, self.index, entry.locked()) else {
+            return Err(self);
+        };
+        let mut pages = Pages::lock(mapping, self.index, Order::Pte);
+        pages.load();
+        // It is about to be none of those that a break has to look at.
+        pages.marks().clear(Mark::Busy);
+        pages.split(split, entry.locked(), |n| {
+            let pfn = entry.pfn() + n * Order::Pmd.pages();
+            Entry::tracked(pfn, Order::Pmd).map(Entry::zapped)
+        });
+        pages.wake(entry);
+        drop(pages);
+        // The lock went with the entry.
+        core::mem::forget(self);
+        Ok(())
     }
 
     /// Makes it an entry for a hole, `zero`, and lets `f` change its marks. Returns whether that

@@ -16,7 +16,10 @@
 //!
 //! Rules: R8, R9, R10, R13.
 
-use core::mem::ManuallyDrop;
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
 
 use kernel::{
     ffi::c_void,
@@ -290,6 +293,28 @@ impl<'m> Pages<'m> {
         self.unlocked(|| unsafe { bindings::xas_nomem(xas, gfp) })
     }
 
+    /// Makes a slot for each 2 MiB of that of the locked entry `old`, which has 1 GiB and begins at the
+    /// position, and `new` in each of them, with its number from 0 on. All have the marks of the old one.
+    /// As many stores as pages are handled in one hold of the lock.
+    ///
+    /// `split` is used up. The position is the same afterwards.
+    pub(super) fn split(&mut self, split: Split, old: Entry, new: impl Fn(usize) -> Option<Entry>) {
+        let first = self.index();
+        // SAFETY: By the type invariant the lock is held, and by that of `Split` the slot is as it was
+        // when it was allocated, since the entry is locked.
+        unsafe { bindings::rust_fsdax_split_do(split.0.as_ptr(), Self::raw(old)) };
+        for n in 0..Order::Pud.pages() / Order::Pmd.pages() {
+            self.xas.xa_index = first + n * Order::Pmd.pages();
+            self.restart();
+            self.look_up();
+            if let Some(new) = new(n) {
+                self.replace(old, new);
+            }
+        }
+        self.xas.xa_index = first;
+        self.restart();
+    }
+
     fn error(&self) -> Result {
         let node = self.xas.xa_node as usize;
         // As xas_error(): an internal entry in `xa_node` holds a negative errno.
@@ -446,6 +471,35 @@ impl Pages<'_> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `self` goes.
         unsafe { this.release() };
+    }
+}
+
+/// What it takes to split the slot of a locked entry of 1 GiB.
+///
+/// # Invariants
+///
+/// It was allocated for the slot that the entry has, and still is of that.
+pub(super) struct Split(NonNull<bindings::rust_fsdax_split>);
+
+impl Split {
+    /// Allocates it for the entry `old` at `index` of `mapping`, which the caller has locked and keeps so.
+    /// `None` without memory. May sleep.
+    pub(super) fn allocate(mapping: Mapping<'_>, index: usize, old: Entry) -> Option<Self> {
+        if inject::fails(Point::Store) {
+            return None;
+        }
+        let (xa, gfp) = (mapping.i_pages(), mapping.gfp());
+        // SAFETY: By the invariant of `Mapping` the xarray is valid. This only keeps the rest.
+        let split = unsafe { bindings::rust_fsdax_split_alloc(xa, index, Pages::raw(old), gfp) };
+        // INVARIANT: Just allocated.
+        NonNull::new(split).map(Self)
+    }
+}
+
+impl Drop for Split {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it was allocated, and nobody else frees it.
+        unsafe { bindings::rust_fsdax_split_free(self.0.as_ptr()) }
     }
 }
 

@@ -174,14 +174,16 @@ impl<'a> Fault<'a> {
     #[inline(always)]
     pub(crate) fn map(self, locked: &LockedEntry<'_>, order: Order, write: bool) -> VmFault {
         let entry = locked.entry();
-        let fits = entry.kind() == Kind::Tracked && self.is_about(locked, order);
+        let fits = entry.kind() == Kind::Tracked
+            && self.is_about(locked, order)
+            && (order == Order::Pte || order == entry.order());
 
         if warn_on_once!(!fits) {
             return vm_fault::SIGBUS;
         }
         let point = match order {
             Order::Pte => Point::MapPage,
-            Order::Pmd => Point::MapHuge,
+            Order::Pmd | Order::Pud => Point::MapHuge,
         };
         if inject::fails(point) {
             return vm_fault::OOM;
@@ -201,7 +203,7 @@ impl<'a> Fault<'a> {
         }
         let point = match order {
             Order::Pte => Point::MapPage,
-            Order::Pmd => Point::MapHuge,
+            Order::Pmd | Order::Pud => Point::MapHuge,
         };
         let ret = if inject::fails(point) {
             vm_fault::OOM
@@ -216,7 +218,7 @@ impl<'a> Fault<'a> {
                 unsafe { bindings::rust_fsdax_trace_load_hole(host, self.0, ret) }
             }
             Order::Pmd if ret == vm_fault::NOPAGE => self.trace_huge_hole(Some(zero)),
-            Order::Pmd => {}
+            Order::Pmd | Order::Pud => {}
         }
         ret
     }
@@ -232,6 +234,10 @@ impl<'a> Fault<'a> {
             Order::Pte => unsafe { bindings::vmf_insert_page_mkwrite(self.0, page, write) },
             // SAFETY: By the type invariant the fault is valid, and the caller keeps the folio.
             Order::Pmd => unsafe { bindings::vmf_insert_folio_pmd(self.0, page.cast(), write) },
+            // SAFETY: By the type invariant the fault is valid, and the caller keeps the folio.
+            Order::Pud => unsafe {
+                bindings::rust_fsdax_insert_folio_pud(self.0, page.cast(), write)
+            },
         }
     }
 
@@ -252,6 +258,8 @@ impl<'a> Fault<'a> {
                 // SAFETY: The kernel keeps the folio for this mm.
                 unsafe { bindings::rust_fsdax_page_to_pfn(folio.cast()) }
             }
+            // There is none.
+            Order::Pud => return None,
         };
         // INVARIANT: The zero page stays for ever, and the huge one for the mm.
         Entry::zero(pfn, order).map(ZeroPage)
@@ -316,6 +324,21 @@ impl<'a> Fault<'a> {
             || start < vm_start
             || vm_end - start < pmd_size
             || self.index_of(Order::Pmd) + (Order::Pmd.pages() - 1) > last_page
+    }
+}
+
+impl Fault<'_> {
+    /// Whether a PUD fault cannot be served by a PUD, whatever the file has, of which `last_page` is the
+    /// last page.
+    ///
+    /// Takes the place of `dax_fault_check_fallback()`, of which `fs/dax.c` has one for PMDs only.
+    pub(crate) fn pud_does_not_fit(self, last_page: usize) -> bool {
+        // SAFETY: By the type invariant the fault is valid, and its vma locked.
+        let fits = unsafe { bindings::rust_fsdax_vmf_pud_fits(self.0) };
+
+        !bindings::RUST_FSDAX_HAS_PUD
+            || !fits
+            || self.index_of(Order::Pud) + (Order::Pud.pages() - 1) > last_page
     }
 }
 

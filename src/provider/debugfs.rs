@@ -282,30 +282,35 @@ impl Contents for Mounts {
     fn write(out: &Output<'_>) -> Result {
         seq_print!(
             out.seq,
-            "dev s_id fs provider tracked.0 zapped.0 busy.0 shared.0 tracked.9 zapped.9 busy.9 shared.9\n"
+            "dev s_id fs provider tracked.0 zapped.0 busy.0 shared.0 \
+             tracked.9 zapped.9 busy.9 shared.9 tracked.18 zapped.18 busy.18 shared.18\n"
         );
         for bound in all_bound()? {
             let Some(mut scan) = Scan::new(bound.clone(), Which::All) else {
                 continue;
             };
-            let (mut small, mut large) = (Counts::default(), Counts::default());
+            let mut counts = [Counts::default(); 3];
+            let [pte, pmd, pud] = &mut counts;
             while scan.batch(BATCH, |seen| match seen.entry().order() {
-                Order::Pte => small.add(seen),
-                Order::Pmd => large.add(seen),
+                Order::Pte => pte.add(seen),
+                Order::Pmd => pmd.add(seen),
+                Order::Pud => pud.add(seen),
             }) {
                 if !out.go_on()? {
                     return Ok(());
                 }
             }
+            let [pte, pmd, pud] = &counts;
             bound.describe(|about| {
                 seq_print!(
                     out.seq,
-                    "{} {} {} rust_fsdax {} {}\n",
+                    "{} {} {} rust_fsdax {} {} {}\n",
                     Device(about.dev),
                     Word(about.id),
                     Word(about.fs),
-                    small,
-                    large
+                    pte,
+                    pmd,
+                    pud
                 );
             });
         }

@@ -21,9 +21,9 @@ mod pgmap {
 use entry::{Entry, Kind};
 use order::Order;
 
-const ORDERS: [Order; 2] = [Order::Pte, Order::Pmd];
-/// An xarray value entry keeps 63 bits, and 5 of them are flags.
-const PFN_BITS: u32 = usize::BITS - 1 - 5;
+const ORDERS: [Order; 3] = [Order::Pte, Order::Pmd, Order::Pud];
+/// An xarray value entry keeps 63 bits, and 6 of them are flags.
+const PFN_BITS: u32 = usize::BITS - 1 - 6;
 const MAX_PFN: usize = (1 << PFN_BITS) - 1;
 
 /// A splitmix64 sequence: the same in each run, so that a failure can be repeated.
@@ -83,11 +83,12 @@ fn for_all_entries(mut f: impl FnMut(Entry, Kind, usize, Order)) {
 }
 
 #[test]
-fn orders_are_pte_and_pmd() {
+fn orders_are_pte_pmd_and_pud() {
     for order in 0..=u8::MAX.into() {
         let expected = match order {
             0 => Some(Order::Pte),
             9 => Some(Order::Pmd),
+            18 => Some(Order::Pud),
             _ => None,
         };
         assert_eq!(Order::new(order), expected, "order {order}");
@@ -98,16 +99,19 @@ fn orders_are_pte_and_pmd() {
         assert_eq!(order.pages(), 1 << order.get());
     }
     assert_eq!(Order::Pmd.pages() * 4096, 2 << 20);
+    assert_eq!(Order::Pud.pages() * 4096, 1 << 30);
 }
 
 #[test]
 fn align_gives_the_start_of_the_range() {
     for index in pfns().into_iter().chain([usize::MAX, usize::MAX - 511]) {
         assert_eq!(Order::Pte.align(index), index);
-        let start = Order::Pmd.align(index);
-        assert_eq!(start % 512, 0);
-        assert!(start <= index && index - start < 512, "{index:#x}");
-        assert_eq!(Order::Pmd.align(start), start);
+        for order in [Order::Pmd, Order::Pud] {
+            let (start, pages) = (order.align(index), order.pages());
+            assert_eq!(start % pages, 0);
+            assert!(start <= index && index - start < pages, "{index:#x}");
+            assert_eq!(order.align(start), start);
+        }
     }
 }
 
@@ -181,15 +185,11 @@ fn only_tracked_and_zapped_entries_name_a_block() {
 #[test]
 fn misaligned_pfns_are_refused() {
     for pfn in pfns() {
-        let aligned = pfn.is_multiple_of(512);
-        assert_eq!(
-            Entry::tracked(pfn, Order::Pmd).is_some(),
-            aligned,
-            "{pfn:#x}"
-        );
-        assert_eq!(Entry::zero(pfn, Order::Pmd).is_some(), aligned, "{pfn:#x}");
-        assert!(Entry::tracked(pfn, Order::Pte).is_some(), "{pfn:#x}");
-        assert!(Entry::zero(pfn, Order::Pte).is_some(), "{pfn:#x}");
+        for order in ORDERS {
+            let aligned = pfn.is_multiple_of(order.pages());
+            assert_eq!(Entry::tracked(pfn, order).is_some(), aligned, "{pfn:#x}");
+            assert_eq!(Entry::zero(pfn, order).is_some(), aligned, "{pfn:#x}");
+        }
     }
 }
 
@@ -217,13 +217,15 @@ fn pfns_that_do_not_fit_are_refused() {
 #[test]
 fn values_that_are_no_entry_are_refused() {
     let kinds = [1 << 2, 1 << 3, 1 << 4];
+    let orders = [1 << 1, 1 << 5];
 
     for pfn in pfns() {
-        for flags in 0..32usize {
-            let value = pfn << 5 | flags;
-            let set = kinds.iter().filter(|&&kind| flags & kind != 0).count();
+        for flags in 0..64usize {
+            let value = pfn << 6 | flags;
+            let count = |bits: &[usize]| bits.iter().filter(|&&bit| flags & bit != 0).count();
+            let valid = count(&kinds) <= 1 && count(&orders) <= 1;
             let entry = Entry::from_value(value);
-            assert_eq!(entry.is_some(), set <= 1, "{value:#x}");
+            assert_eq!(entry.is_some(), valid, "{value:#x}");
             if let Some(entry) = entry {
                 assert_eq!(entry.value(), value);
             }

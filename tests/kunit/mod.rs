@@ -68,6 +68,7 @@ mod marks;
 mod observe;
 mod parts;
 mod pgmaps;
+mod puds;
 mod removal;
 mod replace;
 mod requests;

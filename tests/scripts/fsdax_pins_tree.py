@@ -16,9 +16,10 @@ from fsdaxpins import processes
 sys.dont_write_bytecode = _dont_write
 
 MOUNTS = """\
-dev s_id fs provider tracked.0 zapped.0 busy.0 shared.0 tracked.9 zapped.9 busy.9 shared.9
-121:1 pmem1 ext4 rust_fsdax 10 4 3 0 2 1 1 0
-121:2 a\\040b xfs rust_fsdax 7 0 0 5 0 0 0 0
+dev s_id fs provider tracked.0 zapped.0 busy.0 shared.0 tracked.9 zapped.9 busy.9 shared.9 \
+tracked.18 zapped.18 busy.18 shared.18
+121:1 pmem1 ext4 rust_fsdax 10 4 3 0 2 1 1 0 0 0 0 0
+121:2 a\\040b xfs rust_fsdax 7 0 0 5 0 0 0 0 1 0 0 0
 """
 BUSY = """\
 dev ino index pfn order refcount mapcount pins age_ms waiter_pid
@@ -31,11 +32,13 @@ pid comm what dev ino index pfn waited_ms
 900 ndctl removal 0:0 0 0 0x140999 99
 """
 FAULTS = """\
-dev s_id fs read.0 write.0 hole.0 sync.0 read.9 write.9 hole.9 sync.9 fallback.fit.9 fallback.extent.9 \
-fallback.entries.9 fallback.shared.9 fallback.other_order.9 fallback.no_memory.9 fallback.device.9 \
-fallback.filesystem.9 copy retried failed
-121:1 pmem1 ext4 1200000 34 2 1 16 20 3 4 5 0 6 0 0 0 0 7 8 9 10
-121:2 a\\040b xfs 0 0 0 0 0 1 0 0 0 0 0 0 0 0 0 0 0 0 0
+dev s_id fs read.0 write.0 hole.0 sync.0 read.9 write.9 hole.9 sync.9 read.18 write.18 hole.18 sync.18 \
+fallback.fit.9 fallback.extent.9 fallback.entries.9 fallback.shared.9 fallback.other_order.9 \
+fallback.no_memory.9 fallback.device.9 fallback.filesystem.9 \
+fallback.fit.18 fallback.extent.18 fallback.entries.18 fallback.shared.18 fallback.other_order.18 \
+fallback.no_memory.18 fallback.device.18 fallback.filesystem.18 copy retried failed
+121:1 pmem1 ext4 1200000 34 2 1 16 20 3 4 0 0 0 0 5 0 6 0 0 0 0 7 0 0 0 0 0 0 0 0 8 9 10
+121:2 a\\040b xfs 0 0 0 0 0 1 0 0 0 1 0 0 0 0 0 0 0 0 0 0 0 2 0 0 0 0 0 0 0 0 0
 """
 EMPTY = tuple(text.splitlines(keepends=True)[0] for text in (MOUNTS, BUSY, WAITERS, FAULTS))
 MOUNTINFO = r"""22 28 0:20 / /proc rw,nosuid shared:5 - proc proc rw

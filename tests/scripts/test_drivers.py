@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The patches of drivers ask for folios by offset, apply to each series, and make no other kernel."""
 
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -89,20 +86,14 @@ class Patches(unittest.TestCase):
         for option in ("DRM_XE_PAGEMAP", "DRM_NOUVEAU_SVM", "HSA_AMD_SVM", "PCI_P2PDMA"):
             self.assertIn(f"\nCONFIG_{option}=y\n", wanted)
 
-    def test_they_apply_behind_each_series(self) -> None:
-        if not shutil.which("git"):
-            self.skipTest("there is no git")
+    def test_what_they_touch_is_there_in_each_series(self) -> None:
+        """Else make finds nothing to do. The suite "series" applies them."""
         for series in source.supported():
-            origin = source.cached(series)
-            tree = kernel.cached_patched(origin) if origin else None
-            if not tree:
-                self.skipTest(f"the source of Linux {series} with its series is not in the cache")
             with self.subTest(series):
-                env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
-                done = subprocess.run(fixes.command(drivers.patches(series)), cwd=tree, env=env,
-                                      capture_output=True, text=True, check=False)
-                self.assertEqual((done.returncode, done.stderr), (0, ""))
-                # There is nothing for make to find if a file has another name.
+                origin = source.cached(series)
+                tree = kernel.cached_patched(origin) if origin else None
+                if not tree:
+                    self.skipTest(f"the source of Linux {series} with its series is not in the cache")
                 for name in compiling.touched(drivers.patches(series)):
                     self.assertTrue((tree / name).with_suffix(".c").exists(), name)
 

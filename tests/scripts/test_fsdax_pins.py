@@ -195,7 +195,7 @@ class Golden(OnTree):
         self.check_golden("faults-none.txt", "--faults")
 
     def test_faults_of_an_order_and_a_reason_that_are_new(self) -> None:
-        self.tree.says(MOUNTS, BUSY, WAITERS, "dev s_id fs read.18 fallback.weather.18 copy retried failed\n"
+        self.tree.says(MOUNTS, BUSY, WAITERS, "dev s_id fs read.20 fallback.weather.20 copy retried failed\n"
                                               "121:1 pmem1 ext4 5 3 0 0 0\n")
         self.check_golden("faults-new.txt", "--faults")
 

@@ -32,7 +32,8 @@ struct counts {
 /* The lines about an inode (0: any), at most @max of them are stored; how many there are. */
 size_t read_busy(ino_t ino, struct busy *all, size_t max);
 size_t read_waiters(ino_t ino, struct waiter *all, size_t max);
-/* Whether the mount is listed, and its counts by order (0, 9). */
+/* Whether the mount is listed, and its counts by order: 0, 9, 18; the first two of them. */
+bool read_mount_orders(const struct env *e, struct counts counts[3]);
 bool read_mount(const struct env *e, struct counts *small, struct counts *large);
 void check_counts(const struct env *e, struct counts small, struct counts large);
 /* As these files name them. */
