@@ -128,7 +128,7 @@ static void mount_again(const struct env *e)
 	check(!mount(e->dev, e->dir, e->fs, 0, "dax=always"), "mount %s: %m", e->dev);
 }
 
-/* The CPU time of who unbinds the driver of the device, of which another process maps some pages. */
+/* The CPU time of who unbinds the driver, while another process maps some pages of the device. */
 static double removal_cost(const struct env *e, size_t pages)
 {
 	char name[64];

@@ -32,8 +32,15 @@ bool rust_fsdax_vmf_pud_fits(struct vm_fault *vmf)
 	struct vm_area_struct *vma = vmf->vma;
 	unsigned long start = vmf->address & PUD_MASK;
 
-	if (!(vma->vm_flags & VM_SHARED) || start < vma->vm_start ||
-	    vma->vm_end - start < PUD_SIZE)
+	pud_t pud = pudp_get(vmf->pud);
+
+	/* Another fault may have fallen back, and had a page table put there. */
+	if (!pud_none(pud) && !pud_trans_huge(pud))
+		return false;
+	/* That of a file that is open for reading only is shared, too. */
+	if (!(vma->vm_flags & VM_MAYSHARE) || !vma_is_accessible(vma))
+		return false;
+	if (start < vma->vm_start || vma->vm_end - start < PUD_SIZE)
 		return false;
 	/* The page table and the file must agree on what a pud is. */
 	if ((vmf->pgoff ^ (vmf->address >> PAGE_SHIFT)) &

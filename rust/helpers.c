@@ -118,6 +118,11 @@ void rust_fsdax_cond_resched(void)
 	cond_resched();
 }
 
+bool rust_fsdax_irqs_disabled(void)
+{
+	return irqs_disabled();
+}
+
 bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf)
 {
 	return pmd_trans_huge(pmdp_get(vmf->pmd));

@@ -51,6 +51,7 @@ void rust_fsdax_mapping_set_error(struct address_space *mapping, int error);
 bool rust_fsdax_mapping_empty(struct address_space *mapping);
 void rust_fsdax_unlock_umount(struct super_block *sb);
 void rust_fsdax_cond_resched(void);
+bool rust_fsdax_irqs_disabled(void);
 
 /* faults */
 bool rust_fsdax_vmf_pmd_huge(struct vm_fault *vmf);

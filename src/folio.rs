@@ -38,6 +38,7 @@ pub(crate) use free::free;
 pub(crate) use request::{
     request,
     request_folio,
+    Busy,
     Requests, //
 };
 pub(crate) use shape::{

@@ -53,10 +53,10 @@ _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 
 
 # What takes longest begins first, so that nothing is alone at the end.
-_LONGEST = ("kunit", "test_xfs_huge", "test_inject", "test_options", "test_xfs_reflink", "test_observe", "test_xfs",
-            "test_ext4_huge", "test_nvdimm", "test_xfs_layout", "test_stock", "test_ext4_layout", "model", "test_ext4",
-            "coverage", "kunit-module", "test_ext4_stress", "test_xfs_stress", "test_module", "test_devdax",
-            "test_xfs_powerfail", "scripts")
+_LONGEST = ("model", "scripts", "kunit", "test_xfs_huge", "test_inject", "test_xfs_reflink", "test_xfs",
+            "test_options", "test_ext4_huge", "test_nvdimm", "test_stock", "test_observe", "test_xfs_layout",
+            "test_ext4_layout", "test_xfs_stress", "coverage", "test_ext4", "kunit-module", "test_devdax", "test_ext4_stress",
+            "test_module", "test_fsdev", "test_tools", "test_stock_options", "test_xfs_powerfail")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Suite:
     name: str
     run: Callable[[], ktap.Report]
     beside: bool = False  # has time: may run beside others
+    guest: bool = True  # needs what is built for guests
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,10 @@ def all_suites(long: bool = False) -> list[Suite]:
     """Every suite, quick ones first; LONG runs all that each has."""
     host = [Suite(f"host-{path.stem}", partial(_host, path))
             for path in sorted((_TESTS / "host").glob("*.rs"))]
-    return [Suite("scripts", partial(_scripts, long), beside=True), Suite("audit", _audit), *host,
-            Suite("series", _series), Suite("kunit", _kunit_built_in, beside=True), Suite("model", _model, beside=True),
-            Suite("coverage", _coverage, beside=True), *module_suites(Setup(), long),
+    return [Suite("scripts", partial(_scripts, long), beside=True, guest=False), Suite("audit", _audit), *host,
+            Suite("series", _series), Suite("kunit", _kunit_built_in, beside=True),
+            Suite("model", _model, beside=True, guest=False), Suite("coverage", _coverage, beside=True),
+            *module_suites(Setup(), long),
             *([Suite("deb", debtest.run)] if long else [])]
 
 

@@ -44,6 +44,7 @@ safe_functions! {
     fn get_dev_pagemap(pfn: c_ulong) -> *mut bindings::dev_pagemap;
     fn rust_fsdax_bind_param() -> bool;
     fn rust_fsdax_cond_resched();
+    fn rust_fsdax_irqs_disabled() -> bool;
     fn rust_fsdax_jiffies() -> c_ulong;
     fn rust_fsdax_jiffies_to_msecs(jiffies: c_ulong) -> c_uint;
     fn rust_fsdax_kernel_has_series() -> bool;

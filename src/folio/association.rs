@@ -174,7 +174,7 @@ impl Folio<'_> {
     pub(crate) fn is_foreign_at(self, page: Page<'_>) -> bool {
         // Requests are kept out, so that a tail whose head is neither ours nor a free shape belongs
         // to somebody else.
-        let _lock = FolioLock::new(self.pfn());
+        let _lock = FolioLock::new(page.pfn());
         let head = page.head();
         // One look, since the free path takes no lock.
         let owner = head.owner();

@@ -20,6 +20,7 @@ use super::{
     association::FolioLock,
     claim::Claim,
     entry_id::LockedId,
+    rebuild::Room,
     state::{
         owner_mark,
         Folio,
@@ -40,9 +41,14 @@ use crate::{
     }, //
 };
 
-/// One of the pages that are asked for is part of a folio that is active or not idle yet.
+/// Why a folio is not to be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Busy;
+pub(crate) enum Busy {
+    /// One of the pages that are asked for is part of a folio that is active or not idle yet.
+    InUse,
+    /// Somebody is giving that memory another shape, or has just done so. It is draining until then.
+    Rebuilt,
+}
 
 impl From<Busy> for Error {
     fn from(_: Busy) -> Self {
@@ -57,7 +63,7 @@ impl From<Busy> for Error {
 ///
 /// # Errors
 ///
-/// [`Busy`]; nothing was changed then.
+/// [`Busy`]: the folio is not there then, but free memory may have another shape.
 ///
 /// Any context in which an irq-safe spinlock can be taken. Takes the place of
 /// `zone_device_page_init()`, which neither checks nor fails.
@@ -83,7 +89,7 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
     if !unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) } {
         drop(lock);
-        lock = take_rebuilt(folio, &pgmap).ok_or(Busy)?;
+        lock = take_rebuilt(folio, &pgmap)?;
     }
     // SAFETY: The page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };
@@ -107,15 +113,20 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
 /// work for inside of a lock. Returns the lock of the folio, if it is free.
 #[cold]
 #[inline(never)]
-fn take_rebuilt(folio: Folio<'_>, pgmap: &PgmapRef) -> Option<FolioLock> {
+fn take_rebuilt(folio: Folio<'_>, pgmap: &PgmapRef) -> Result<FolioLock, Busy> {
     let order = pgmap.order();
     // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
-    if !unsafe { folio.make_room(order, pgmap.as_pgmap()) } {
-        return None;
-    }
+    let room = unsafe { folio.make_room(order, pgmap.as_pgmap()) };
+    let lost = match room {
+        Room::Made => Busy::Rebuilt,
+        Room::Rebuilt => return Err(Busy::Rebuilt),
+        Room::AsBefore => Busy::InUse,
+    };
     let lock = FolioLock::new(pgmap.pfn());
+    // Also if there was nothing to do: the other one may have been ready before that look.
     // SAFETY: By the invariant of `PgmapRef` all these pages are in one range.
-    unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) }.then_some(lock)
+    let free = unsafe { folio.take_shape(order, pgmap.as_pgmap(), &lock) };
+    free.then_some(lock).ok_or(lost)
 }
 
 /// Whether folios may be requested for no entry.
@@ -200,7 +211,9 @@ impl Drop for ModuleRef {
 /// As [`request`].
 pub(crate) fn request_folio(pgmap: &Pgmap, offset: usize, order: u32) -> Result<FolioRef> {
     let unsupported = Error::from_errno(-(bindings::EOPNOTSUPP as c_int));
-    let order = Order::new(order).ok_or(EINVAL)?;
+    let order = Order::new(order)
+        .filter(|order| *order != Order::Pud || bindings::RUST_FSDAX_HAS_PUD)
+        .ok_or(EINVAL)?;
     if !OPEN.load(Relaxed) {
         return Err(unsupported);
     }

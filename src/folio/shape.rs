@@ -28,6 +28,7 @@ use crate::{
         bindings,
         compat::{
             smp_mb,
+            smp_rmb,
             smp_wmb, //
         },
         sched,
@@ -59,7 +60,7 @@ pub(crate) fn dissolve(pgmap: &Pgmap) {
     }
     for (i, page) in pgmap.pages_of(Order::Pmd).enumerate() {
         let folio = Folio::at(page);
-        folio.split_pud();
+        folio.no_pud();
         if folio.is_shape() {
             let lock = FolioLock::new(folio.pfn());
             folio.dissolve(&lock);
@@ -151,7 +152,9 @@ impl Folio<'_> {
     #[cold]
     #[inline(never)]
     fn take_apart(self, lock: &FolioLock) -> bool {
-        Folio::at(self.page().head()).dissolve(lock)
+        let whole = Folio::at(self.page().head());
+        // One of 1 GiB that was taken apart just now begins elsewhere.
+        lock.covers(whole.pfn()) && whole.dissolve(lock)
     }
 
     /// Makes single pages of this large folio if it is free. Returns whether it is.
@@ -188,7 +191,9 @@ impl Folio<'_> {
             };
         // Whoever sees a page free sees what the free path has reset, and writes after it.
         smp_mb();
-        free
+        // Who rebuilds 1 GiB has no lock: a head that was none yet, or is no more, had the mark of the
+        // owner meanwhile. Other pages are tails all the time.
+        free && (order != Order::Pte || !(self.page().is_head() || self.page().is_tail()))
     }
 
     /// Whether all pages of a PMD are unused that begins here.
@@ -223,6 +228,10 @@ impl Folio<'_> {
             counts |= page.count();
             words |= page.mapping();
             heads |= page.pgmap_word();
+            if N == 1 {
+                // Who takes 1 GiB apart marks the head of a piece before it is no tail any more.
+                smp_rmb();
+            }
             ours |= page.owner_unordered() == owner_mark();
         }
         // A tail page has a count of 0 and no mark, but belongs to its head.

@@ -367,10 +367,14 @@ fn pud_fault(vmf: Fault<'_>, can_sync: bool, ops: IomapOps<'_>, last: usize) -> 
     let mut locked = match LockedEntry::grab(mapping, index, order) {
         Ok(locked) => locked,
         // A PMD fault finds out what is wrong.
-        Err(GrabError::NoMemory) => {
-            return failed(vmf, order, vm_fault::FALLBACK, Reason::NoMemory).into();
+        Err(e) => {
+            let reason = match e {
+                GrabError::NoMemory => Reason::NoMemory,
+                GrabError::Conflict => Reason::Entries,
+                GrabError::Io => Reason::Device,
+            };
+            return failed(vmf, order, vm_fault::FALLBACK, reason).into();
         }
-        Err(e) => return without_entry(vmf, order, e).into(),
     };
     let mut iomaps = Iomaps::new(mapping, index, order, false, ops);
     let mut outcome = Outcome::new(vm_fault::FALLBACK);

@@ -21,6 +21,7 @@ use crate::{
     },
     folio::{
         self,
+        Busy,
         Claim,
         Folio,
         LockedId,
@@ -216,10 +217,12 @@ fn join(
             State::Idle if page.is_tail() => return Err(InsertError::OtherOrder),
             State::Idle => match folio::request(pgmap, entry) {
                 Ok(claim) => return Ok(claim),
+                // It may be free when that has been done, for which the next look waits.
+                Err(Busy::Rebuilt) => {}
                 // Another file requested it first, and can be joined now, unless it has let it go
                 // again; or a page of it is in use as part of another folio, and stays so.
-                Err(_) if may_share && lost < most => lost += 1,
-                Err(_) => return Err(InsertError::Busy),
+                Err(Busy::InUse) if may_share && lost < most => lost += 1,
+                Err(Busy::InUse) => return Err(InsertError::Busy),
             },
             State::Active(folio) => match folio.claim(entry, pgmap.pfn(), order, may_share) {
                 Ok(claim) => return Ok(claim),

@@ -404,10 +404,12 @@ impl<'m> LockedEntry<'m> {
         pages.load();
         // It is about to be none of those that a break has to look at.
         pages.marks().clear(Mark::Busy);
-        pages.split(split, entry.locked(), |n| {
+        let piece = |n| {
             let pfn = entry.pfn() + n * Order::Pmd.pages();
             Entry::tracked(pfn, Order::Pmd).map(Entry::zapped)
-        });
+        };
+        // SAFETY: Zapped entries have none, and `self` is the guard, which is forgotten below.
+        unsafe { pages.split(split, entry.locked(), piece) };
         pages.wake(entry);
         drop(pages);
         // The lock went with the entry.

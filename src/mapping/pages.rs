@@ -298,7 +298,17 @@ impl<'m> Pages<'m> {
     /// As many stores as pages are handled in one hold of the lock.
     ///
     /// `split` is used up. The position is the same afterwards.
-    pub(super) fn split(&mut self, split: Split, old: Entry, new: impl Fn(usize) -> Option<Entry>) {
+    ///
+    /// # Safety
+    ///
+    /// Neither `old` nor what `new` gives has a reference, and the caller has the guard of `old`, which
+    /// goes.
+    pub(super) unsafe fn split(
+        &mut self,
+        split: Split,
+        old: Entry,
+        new: impl Fn(usize) -> Option<Entry>,
+    ) {
         let first = self.index();
         // SAFETY: By the type invariant the lock is held, and by that of `Split` the slot is as it was
         // when it was allocated, since the entry is locked.
@@ -308,7 +318,8 @@ impl<'m> Pages<'m> {
             self.restart();
             self.look_up();
             if let Some(new) = new(n) {
-                self.replace(old, new);
+                // SAFETY: The caller promises that it has the lock of `old`, and that there are no references.
+                unsafe { self.replace(old, new) };
             }
         }
         self.xas.xa_index = first;

@@ -16,11 +16,14 @@ use kernel::{
     },
     prelude::*,
     sync::atomic::{
+        Acquire,
         Atomic,
-        Relaxed, //
+        Relaxed,
+        Release, //
     }, //
 };
 
+use super::thread::wait_until;
 use crate::ffi::bindings;
 
 static VISITS: Atomic<usize> = Atomic::new(0);
@@ -77,6 +80,43 @@ static REBUILDS: Atomic<usize> = Atomic::new(0);
 /// Free memory gets another shape. Called by `shape.rs` with the folio lock held.
 pub(crate) fn rebuild() {
     REBUILDS.fetch_add(1, Relaxed);
+}
+
+/// What the next one who rebuilds 1 GiB does: goes on, is to stop, has stopped.
+static STOP: Atomic<usize> = Atomic::new(GO_ON);
+const GO_ON: usize = 0;
+const IS_TO_STOP: usize = 1;
+const STOPPED: usize = 2;
+
+/// [`rebuild`] of 1 GiB, which is claimed. Called by `rebuild.rs` with no lock held.
+pub(crate) fn rebuild_gib() {
+    rebuild();
+    if STOP.load(Acquire) == IS_TO_STOP {
+        STOP.store(STOPPED, Release);
+        let _ = wait_until(|| STOP.load(Acquire) == GO_ON);
+    }
+}
+
+/// Has the next one who rebuilds 1 GiB stop in the middle of that, until the result is dropped.
+pub(super) struct Stop(());
+
+impl Stop {
+    /// None is there yet.
+    pub(super) fn next() -> Self {
+        STOP.store(IS_TO_STOP, Release);
+        Self(())
+    }
+
+    /// Waits until somebody has stopped.
+    pub(super) fn wait(&self) -> Result {
+        wait_until(|| STOP.load(Acquire) == STOPPED)
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        STOP.store(GO_ON, Release);
+    }
 }
 
 /// How often free memory got another shape since the last call.

@@ -13,7 +13,10 @@ use kernel::{
 mod tests {
     use super::*;
     use crate::{
-        folio,
+        folio::{
+            self,
+            Busy, //
+        },
         fsdax::{
             self,
             Data,
@@ -27,15 +30,22 @@ mod tests {
                 TestPgmap,
                 PMD, //
             },
-            probe::take_rebuilds,
+            probe::{
+                take_rebuilds,
+                Stop, //
+            },
             thread::Thread, //
         },
         mapping::{
             Kind,
+            LockedEntry,
             Mark,
             Range, //
         },
-        pgmap::Order, //
+        pgmap::{
+            Order,
+            PgmapRef, //
+        }, //
     };
 
     const HUGE: u32 = Order::PUD_ORDER;
@@ -158,6 +168,83 @@ mod tests {
             check_eq!(pgmap.request(0, order)?.order(), order);
         }
         check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+
+    /// Why a request for a file fails.
+    fn refused(pgmap: &Arc<TestPgmap>, offset: usize, order: Order) -> Result<Busy> {
+        let file = FakeFile::new(pgmap)?;
+        let locked = LockedEntry::grab(file.mapping(), offset, order)?;
+        let live = PgmapRef::live(pgmap.pfn(offset), order)?;
+        folio::request(live, &locked.locked_id())
+            .err()
+            .ok_or(EEXIST)
+    }
+
+    #[test]
+    fn r20_memory_in_use_is_not_waited_for() -> Result {
+        let pgmap = gib()?;
+        let page = pgmap.request(9 * PMD + 3, 0)?;
+
+        check_eq!(refused(&pgmap, 9 * PMD + 3, Order::Pte)?, Busy::InUse);
+        check_eq!(refused(&pgmap, 9 * PMD, Order::Pmd)?, Busy::InUse);
+        check_eq!(refused(&pgmap, 0, Order::Pud)?, Busy::InUse);
+        drop(page);
+        Ok(())
+    }
+
+    #[test]
+    fn r20_a_fault_waits_for_who_takes_1_gib_apart() -> Result {
+        const PAGE: usize = 7 * PMD + 5;
+
+        for (index, order) in [(PAGE, Order::Pte), (8 * PMD, Order::Pmd)] {
+            let pgmap = gib()?;
+            let file = FakeFile::new(&pgmap)?;
+            let hole = pgmap.pfn(PMD);
+
+            // The entry is there, so that the memory is looked at first.
+            file.insert_hole(index, hole, order)?;
+            drop(pgmap.request(0, HUGE)?);
+            let stop = Stop::next();
+            let other = pgmap.clone();
+            let first = Thread::spawn(move || other.request(3, 0).map(drop))?;
+            stop.wait()?;
+            // What has looked before that began is told so.
+            for offset in [0, 3, 9 * PMD] {
+                check_eq!(refused(&pgmap, offset, Order::Pte)?, Busy::Rebuilt);
+            }
+            check_eq!(refused(&pgmap, 9 * PMD, Order::Pmd)?, Busy::Rebuilt);
+            let fault = Thread::spawn(move || file.insert(index, index, order))?;
+            check!(fault.goes_on());
+            drop(stop);
+            check_eq!(first.join()?, Ok(()));
+            // The file went with the thread.
+            check_eq!(fault.join()?, Ok(()));
+            check_eq!(pgmap.active(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r18_r20_fs_dax_gets_no_memory_that_is_being_rebuilt() -> Result {
+        let pgmap = gib()?;
+
+        drop(pgmap.request(0, HUGE)?);
+        let stop = Stop::next();
+        let other = pgmap.clone();
+        let first = Thread::spawn(move || other.request(3, 0).map(drop))?;
+        stop.wait()?;
+        let other = pgmap.clone();
+        let bind = Thread::spawn(move || folio::dissolve(other.pgmap()))?;
+        check!(bind.goes_on());
+        drop(stop);
+        check_eq!(first.join()?, Ok(()));
+        bind.join()?;
+        take_rebuilds();
+        for offset in SOME {
+            drop(pgmap.request(offset, 0)?);
+        }
+        check_eq!(take_rebuilds(), 0);
         Ok(())
     }
 

@@ -34,8 +34,9 @@ class Parse(unittest.TestCase):
     def test_mounts_have_counts_by_order(self) -> None:
         first, second = self.state.mounts
         self.assertEqual((first.dev, first.s_id, first.fs), ("121:1", "pmem1", "ext4"))
-        self.assertEqual(first.orders, {0: state.Counts(10, 4, 3, 0), 9: state.Counts(2, 1, 1, 0)})
-        self.assertEqual((second.s_id, second.orders[0].shared), ("a b", 5))
+        self.assertEqual(first.orders, {0: state.Counts(10, 4, 3, 0), 9: state.Counts(2, 1, 1, 0),
+                                        18: state.Counts(0, 0, 0, 0)})
+        self.assertEqual((second.s_id, second.orders[0].shared, second.orders[18].tracked), ("a b", 5, 1))
 
     def test_busy(self) -> None:
         self.assertEqual(self.state.busy[0], state.Busy("121:1", 13, 4, 0x140204, 0, 1, 0, 0, 1500, 812))
@@ -49,9 +50,11 @@ class Parse(unittest.TestCase):
     def test_faults_by_order_and_reason(self) -> None:
         faults = self.state.faults[0]
         self.assertEqual(faults.served, {0: {"read": 1200000, "write": 34, "hole": 2, "sync": 1},
-                                         9: {"read": 16, "write": 20, "hole": 3, "sync": 4}})
-        self.assertEqual(list(faults.fallbacks), [9])
+                                         9: {"read": 16, "write": 20, "hole": 3, "sync": 4},
+                                         18: {"read": 0, "write": 0, "hole": 0, "sync": 0}})
+        self.assertEqual(list(faults.fallbacks), [9, 18])
         self.assertEqual((faults.fallbacks[9]["fit"], faults.fallbacks[9]["filesystem"]), (5, 7))
+        self.assertEqual(self.state.faults[1].fallbacks[18]["extent"], 2)
         self.assertEqual((faults.copy, faults.retried, faults.failed), (8, 9, 10))
         self.assertEqual(self.state.faults[1].s_id, "a b")
 

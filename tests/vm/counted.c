@@ -100,9 +100,12 @@ static void check_ended(const struct env *e, struct ended *before, const char *w
 		wanted[i] = va_arg(ap, int);
 	}
 	va_end(ap);
-	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
-		check(now.n[i] - before->n[i] == wanted[i] || !strcmp(columns[i], NO_PAGE_TABLE), "%s: %s has %lu more, not %lu", what,
-		      columns[i], now.n[i] - before->n[i], wanted[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
+		unsigned long more = now.n[i] - before->n[i];
+
+		check(more == wanted[i] || !strcmp(columns[i], NO_PAGE_TABLE),
+		      "%s: %s has %lu more, not %lu", what, columns[i], more, wanted[i]);
+	}
 	*before = now;
 }
 

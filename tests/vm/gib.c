@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +21,9 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -416,6 +419,71 @@ static void protected(const struct env *e)
 	close(fd);
 }
 
+/* A debugger reads what the process may not, and comes to an end. */
+static void inaccessible(const struct env *e)
+{
+	int fd = make_gib(e), status;
+	char *p = map_gib(fd, PROT_NONE), *q = map_gib(fd, PROT_READ);
+	pid_t pid = must(fork());
+
+	if (!pid) {
+		must(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+		expect(q, 0, PUD, "readable");
+		must(mprotect(q, GIB, PROT_NONE));
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	must(waitpid(pid, &status, 0));
+	check(WIFSTOPPED(status), "the process ended with %#x", status);
+	for (int i = 0; i < 2; i++) {
+		long word = ptrace(PTRACE_PEEKDATA, pid, (i ? q : p) + PAGE, NULL);
+
+		check(word == STAMP + 1, "a debugger reads %ld", word);
+	}
+	must(ptrace(PTRACE_DETACH, pid, NULL, NULL));
+	must(waitpid(pid, &status, 0));
+	expect_segv(p, false);
+	close(fd);
+}
+
+static void read_only(const struct env *e)
+{
+	int fd = make_gib(e), reader = must(open(in_dir(e, "f"), O_RDONLY));
+	char *p = map_at(room(GIB, 0), reader, GIB, PROT_READ, MAP_SHARED);
+
+	touch(p + 9 * PAGE, false, GIB_KIB, 3, "load of a file that is open for reading");
+	expect(p, 0, PUD, "read only");
+	close(reader);
+	close(fd);
+}
+
+/* What was mapped before it was watched, when that ends. */
+static void watch_ends(const struct env *e)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect wp = {};
+	int fd, uffd;
+	char *p = map_touched(e, &fd);
+
+	reg.range.start = (uintptr_t)p;
+	reg.range.len = GIB;
+	wp.range = reg.range;
+	for (int i = 0; i < 3; i++) {
+		uffd = must(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY));
+		must(ioctl(uffd, UFFDIO_API, &api));
+		must(ioctl(uffd, UFFDIO_REGISTER, &reg));
+		if (i == 1)
+			must(ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+		else if (i == 2)
+			must(ioctl(uffd, UFFDIO_UNREGISTER, &reg.range));
+		close(uffd);
+		touch(p + 5 * PAGE, true, GIB_KIB, 3, "a store when it has ended");
+		expect(p, 0, PUD, "not watched any more");
+	}
+	close(fd);
+}
+
 static void punched(const struct env *e)
 {
 	int fd;
@@ -650,6 +718,10 @@ static const struct test tests[] = {
 	{ "R20, R9: munmap() of a part of 1 GiB, the rest stays dirty", partly_unmapped,
 	  XFS_ONLY | BOUND_ONLY },
 	{ "R20: mprotect() of 1 GiB, and of a part", protected, XFS_ONLY | BOUND_ONLY },
+	{ "R20: 1 GiB that is inaccessible, and read by others", inaccessible,
+	  XFS_ONLY | BOUND_ONLY },
+	{ "R20: 1 GiB of a file that is open for reading only", read_only, XFS_ONLY | BOUND_ONLY },
+	{ "R20, R25: 1 GiB that userfaultfd has watched", watch_ends, XFS_ONLY | BOUND_ONLY },
 	{ "R20, R9: a punch of 2 MiB leaves 511 dirty entries", punched, XFS_ONLY | BOUND_ONLY },
 	{ "R20, R9: what a punch of a page leaves is flushed", rest_of_a_punch_is_flushed,
 	  XFS_ONLY | BOUND_ONLY },

@@ -114,7 +114,7 @@ static int take_memory(void *arg)
 static void cgroup_at_its_limit(const struct env *e)
 {
 	const size_t limit = 8 * MIB;
-	struct big b = { e, 3 * limit / PAGE };
+	struct big b = { e, limit / PAGE * 3 / 2 };
 	char text[32];
 	int fd, status;
 
