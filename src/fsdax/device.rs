@@ -40,11 +40,10 @@ use crate::{
 
 /// Handles a fault of a device by the folio at `pfn`.
 ///
-/// Process context, may sleep. Follows `__dev_dax_pte_fault()` and `__dev_dax_pmd_fault()`, which
-/// have found the pfn.
+/// Process context, may sleep. Follows `__dev_dax_pte_fault()`, `__dev_dax_pmd_fault()` and
+/// `__dev_dax_pud_fault()`, which have found the pfn.
 pub(crate) fn device_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> VmFault {
-    // A device of 1 GiB pages is left to its driver.
-    let Some(order @ (Order::Pte | Order::Pmd)) = Order::new(order) else {
+    let Some(order) = Order::new(order) else {
         return vm_fault::FALLBACK;
     };
     let mut locked = match LockedEntry::grab(vmf.mapping(), vmf.index(), order) {
@@ -56,7 +55,8 @@ pub(crate) fn device_fault(vmf: Fault<'_>, order: u32, pfn: usize) -> VmFault {
     match order {
         Order::Pte if vmf.pmd_is_huge() => return vm_fault::NOPAGE,
         Order::Pmd if vmf.pmd_is_table() => return VmFault::default(),
-        _ => {}
+        // Whoever maps a PUD looks at what is there itself.
+        Order::Pte | Order::Pmd | Order::Pud => {}
     }
     let old = locked.entry();
     let fresh = match insert(&mut locked, pfn, false) {

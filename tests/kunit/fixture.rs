@@ -32,6 +32,7 @@ pub(super) use self::{
     pgmap::{
         Layout,
         RawPgmap,
+        Snapshot,
         TestPgmap, //
     },
     superblock::{

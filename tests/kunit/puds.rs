@@ -27,6 +27,7 @@ mod tests {
                 pages,
                 FakeFile,
                 Layout,
+                Snapshot,
                 TestPgmap,
                 PMD, //
             },
@@ -405,6 +406,75 @@ mod tests {
         check_eq!(file.kind(PUD - 1), Some(Kind::Zapped));
         check_eq!(pgmap.active(), 0);
         check_eq!(file.break_now(Range::ALL), Ok(()));
+        Ok(())
+    }
+
+    /// The tails of a DAX device, of which most share one `struct page` with others.
+    fn snapshots(pgmap: &TestPgmap) -> Result<[Snapshot; 3]> {
+        Ok([
+            pgmap.snapshot_of_slot(1)?,
+            pgmap.snapshot_of_slot(7)?,
+            pgmap.snapshot_of_slot(PUD / PMD - 1)?,
+        ])
+    }
+
+    #[test]
+    fn r20_a_fixed_shape_is_never_rebuilt() -> Result {
+        let pgmap = TestPgmap::with(Layout::FixedGib)?;
+        let fresh = snapshots(&pgmap)?;
+        let file = FakeFile::new(&pgmap)?;
+
+        take_rebuilds();
+        for _ in 0..3 {
+            for (offset, order) in [(0, 0), (PUD - 1, 0), (0, LARGE), (7 * PMD, LARGE)] {
+                check_eq!(pgmap.request(offset, order).err(), Some(EINVAL));
+            }
+            check_eq!(pgmap.request(PMD, HUGE).err(), Some(EINVAL));
+            let folio = pgmap.request(0, HUGE)?;
+            check_eq!((folio.order(), folio.count()), (HUGE, 1));
+            check_eq!(pgmap.request(0, HUGE).err(), Some(EBUSY));
+            check_eq!(file.insert(0, 0, Order::Pud), Err(EBUSY));
+            check_eq!(pgmap.active(), 1);
+            drop(folio);
+            check!(pgmap.is_idle(0));
+            check_eq!(pgmap.active(), 0);
+
+            file.insert(0, 0, Order::Pud)?;
+            let pin = pgmap.pin(0)?;
+            check!(fsdax::revoke(file.mapping(), pgmap.pgmap()));
+            check_eq!((pin.count(), pgmap.active()), (1, 1));
+            file.insert(0, 0, Order::Pud)?;
+            check_eq!((pin.count(), pgmap.active()), (2, 1));
+            drop(pin);
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+            check!(pgmap.is_idle(0));
+            check_eq!(pgmap.active(), 0);
+            folio::dissolve(pgmap.pgmap());
+        }
+        check_eq!(take_rebuilds(), 0);
+        for (before, after) in fresh.iter().zip(snapshots(&pgmap)?.iter()) {
+            before.check_same(after)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r20_a_fixed_shape_is_not_shared() -> Result {
+        let pgmap = TestPgmap::with(Layout::FixedGib)?;
+        let fresh = snapshots(&pgmap)?;
+        let file = FakeFile::new(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+
+        file.share(0, 0, Order::Pud)?;
+        check_eq!(other.share(0, 0, Order::Pud), Err(EBUSY));
+        check_eq!(other.share(0, PMD, Order::Pmd), Err(ERANGE));
+        check_eq!(other.share(5, PMD + 7, Order::Pte), Err(ERANGE));
+        check_eq!(pgmap.count(0), 1);
+        check_eq!(file.break_now(Range::ALL), Ok(()));
+        check_eq!(pgmap.active(), 0);
+        for (before, after) in fresh.iter().zip(snapshots(&pgmap)?.iter()) {
+            before.check_same(after)?;
+        }
         Ok(())
     }
 }

@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 /* DAX devices: made by ndctl, taken from one driver, given to another. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "dax_device.h"
 #include "lib.h"
+#include "module.h"
 
 #define BUS	"/sys/bus/dax/"
 
 void make_dax_device(const char *dev, const char *align, char name[DAX_NAME])
 {
 	const char *number = dev + strlen("/dev/pmem");
-	char text[160], path[32];
+	char text[192], path[48], size[32];
 
+	/* It takes no size for all there is if that is not aligned with what was there before. */
+	snprintf(path, sizeof(path), "/sys/bus/nd/devices/region%s/size", number);
+	check(read_text(path, size, sizeof(size)), "%s: %m", path);
+	size[strcspn(size, "\n")] = 0;
 	snprintf(text, sizeof(text),
-		 "ndctl create-namespace -f -e namespace%s.0 -m devdax -M mem -a %s >/dev/null",
-		 number, align);
+		 "ndctl create-namespace -f -e namespace%s.0 -m devdax -M mem -a %s -s %s >/dev/null",
+		 number, align, size);
 	check(!system(text), "%s failed", text);
 	snprintf(name, DAX_NAME, "dax%s.0", number);
 	snprintf(path, sizeof(path), "/dev/%s", name);
@@ -62,4 +69,39 @@ void dax_give_to(const char *name, const char *driver)
 	/* A driver that knows the name already tries again. */
 	check(write_to(driver, "new_id", name), "%s does not take %s: %m", driver, name);
 	check(!access(path, F_OK), "%s has not taken %s", driver, name);
+}
+
+void make_device(const struct env *e, const char *align, struct device *d)
+{
+	must_load(e);
+	module_bind(e->bound);
+	make_dax_device(e->dev, align, d->name);
+}
+
+void map_device(struct device *d, size_t size)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/%s", d->name);
+	d->fd = must(open(path, O_RDWR));
+	d->map = must(mmap(NULL, size, RW, MAP_SHARED, d->fd, 0));
+	d->size = size;
+}
+
+void unmap_device(struct device *d)
+{
+	must(munmap(d->map, d->size));
+	must(close(d->fd));
+}
+
+int unbind_device(void *device)
+{
+	return dax_unbind(((struct device *)device)->name, "device_dax") ? 0 : -1;
+}
+
+struct job unbind_start(struct device *d)
+{
+	struct job job = { .op = OP_CALL, .call = unbind_device, .arg = d };
+
+	return job;
 }

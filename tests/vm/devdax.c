@@ -13,46 +13,7 @@
 #include "module.h"
 
 #define PAGES	(4 * HUGE)
-
-/* What ndctl makes of the device of the case. */
-struct device {
-	char name[DAX_NAME];	/* dax1.0 */
-	int fd;
-	char *map;
-};
-
-/* A device of pages of @align ("4096" or "2M"), that is not open. */
-static void make_device(const struct env *e, const char *align, struct device *d)
-{
-	must_load(e);
-	module_bind(e->bound);
-	make_dax_device(e->dev, align, d->name);
-}
-
-static void map_device(struct device *d)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/dev/%s", d->name);
-	d->fd = must(open(path, O_RDWR));
-	d->map = must(mmap(NULL, PAGES * PAGE, RW, MAP_SHARED, d->fd, 0));
-}
-
-static void unmap_device(struct device *d)
-{
-	must(munmap(d->map, PAGES * PAGE));
-	must(close(d->fd));
-}
-
-static int unbind(void *name)
-{
-	return dax_unbind(name, "device_dax") ? 0 : -1;
-}
-
-static struct job unbind_start(struct device *d)
-{
-	return (struct job) { .op = OP_CALL, .call = unbind, .arg = d->name };
-}
+#define SIZE	(PAGES * PAGE)
 
 /* Nobody uses a page that nobody maps: the driver goes at once, and what was stored is there. */
 static void comes_and_goes(const struct env *e, const char *align)
@@ -62,7 +23,7 @@ static void comes_and_goes(const struct env *e, const char *align)
 
 	make_device(e, align, &d);
 	for (int round = 0; round < 3; round++) {
-		map_device(&d);
+		map_device(&d, SIZE);
 		for (size_t i = 0; i < PAGES; i += 64) {
 			if (round)
 				check_page(d.map + i * PAGE, 100 + i + round - 1, "before");
@@ -95,7 +56,7 @@ static void pin_is_waited_for(const struct env *e, const char *align, bool mappe
 	char buf[PAGE];
 
 	make_device(e, align, &d);
-	map_device(&d);
+	map_device(&d, SIZE);
 	for (size_t i = 0; i < PAGES; i += 64)
 		fill_page(d.map + i * PAGE, 100 + i);
 	pin_pages(&pin, d.map + 64 * PAGE, 1);
@@ -145,12 +106,12 @@ static void mapped_again(const struct env *e)
 	int status;
 
 	make_device(e, "4096", &d);
-	map_device(&d);
+	map_device(&d, SIZE);
 	fill_page(d.map, 1);
 	fill_page(d.map + PAGE, 2);
 	child = must(fork());
 	if (!child) {
-		munmap(d.map, PAGES * PAGE);
+		munmap(d.map, SIZE);
 		_exit(0);
 	}
 	must(waitpid(child, &status, 0));
@@ -158,13 +119,13 @@ static void mapped_again(const struct env *e)
 	pin_pages(&pin, d.map + PAGE, 1);
 	unmap_device(&d);
 	memcpy(again.name, d.name, sizeof(d.name));
-	map_device(&again);
+	map_device(&again, SIZE);
 	check_page(again.map + PAGE, 2, "page in the pipe");
 	fill_page(again.map + PAGE, 3);
 	unpin_page(&pin, buf);
 	check_page(buf, 3, "page in the pipe after a store");
 	unmap_device(&again);
-	unbind(d.name);
+	unbind_device(&d);
 	must_unload();
 }
 
@@ -177,7 +138,7 @@ static void mapped_in_pieces(const struct env *e)
 	char *moved;
 
 	make_device(e, "2M", &d);
-	map_device(&d);
+	map_device(&d, SIZE);
 	for (size_t i = 0; i < PAGES; i += 64)
 		fill_page(d.map + i * PAGE, 100 + i);
 	must(munmap(d.map + piece, piece));
@@ -203,19 +164,19 @@ static void mapping_outlives_the_driver(const struct env *e)
 	struct device d;
 
 	make_device(e, "2M", &d);
-	map_device(&d);
+	map_device(&d, SIZE);
 	fill_page(d.map, 1);
-	check(!unbind(d.name), "unbind failed");
+	check(!unbind_device(&d), "unbind failed");
 	check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
 	must_unload();
 	check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
 	unmap_device(&d);
 	/* Not before, see D40. */
 	check(dax_bind(d.name, "device_dax"), "bind %s: %m", d.name);
-	map_device(&d);
+	map_device(&d, SIZE);
 	check_page(d.map, 1, "with the next driver, without the module");
 	unmap_device(&d);
-	check(!unbind(d.name), "unbind failed");
+	check(!unbind_device(&d), "unbind failed");
 }
 
 /* Who maps a page that fails is told so, and nobody waits for it afterwards. */
@@ -230,7 +191,7 @@ static void memory_fails(const struct env *e, const char *align)
 	for (int round = 0; round < 2; round++) {
 		child = must(fork());
 		if (!child) {
-			map_device(&d);
+			map_device(&d, SIZE);
 			for (size_t i = 0; i < PAGES; i += 64)
 				fill_page(d.map + i * PAGE, 100 + i);
 			madvise(d.map + (64 + round) * PAGE, PAGE, MADV_HWPOISON);
