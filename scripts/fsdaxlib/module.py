@@ -17,7 +17,9 @@ from .sandbox import Bind
 SOURCE_INSIDE = Path("/src/rust_fsdax")
 _OUT_INSIDE = Path("/out")
 _HTML_INSIDE = Path("/html")
-_DAX_PMEM = "dax_pmem.ko"
+# Drivers of drivers/dax that our kernels are configured without.
+_DAX_DRIVERS = {"dax_pmem.ko": "CONFIG_DEV_DAX_PMEM", "dax_cxl.ko": "CONFIG_DEV_DAX_CXL",
+                "kmem.ko": "CONFIG_DEV_DAX_KMEM"}
 _ONEFILE = CHECKOUT / "tests/fsdev/onefile.c"
 
 
@@ -39,21 +41,23 @@ def build(kernel: Built, *, kunit: bool) -> Path:
 
 def _build_beside(kernel: Built, out: Path) -> None:
     """Build into OUT what guests find beside rust_fsdax.ko."""
-    _build_dax_pmem(kernel, out)
+    _build_dax_drivers(kernel, out)
     _build_onefile(kernel, out)
 
 
-def _build_dax_pmem(kernel: Built, out: Path) -> None:
-    """Build the driver of namespaces that are DAX devices, which our kernels have not, into OUT."""
-    if (out / _DAX_PMEM).exists():
+def _build_dax_drivers(kernel: Built, out: Path) -> None:
+    """Build into OUT what makes DAX devices of namespaces and of CXL memory, and memory of DAX devices."""
+    if all((out / name).exists() for name in _DAX_DRIVERS):
         return
-    own = out / "dax_pmem"
+    own = out / "dax"
     own.mkdir(exist_ok=True)
     run_logged(kernel.make(
-        [f"M={SOURCE_OF_KERNEL_INSIDE}/drivers/dax", f"MO={_OUT_INSIDE}", "CONFIG_DEV_DAX_PMEM=m", "modules"],
+        [f"M={SOURCE_OF_KERNEL_INSIDE}/drivers/dax", f"MO={_OUT_INSIDE}",
+         *(f"{option}=m" for option in _DAX_DRIVERS.values()), "modules"],
         binds=[Bind(own, _OUT_INSIDE, writable=True)], env={}),
-        LOGS / f"module-{kernel.name}-dax_pmem.log", f"build {_DAX_PMEM} for the {kernel.kind} kernel")
-    (own / _DAX_PMEM).rename(out / _DAX_PMEM)
+        LOGS / f"module-{kernel.name}-dax.log", f"build the drivers of DAX devices for the {kernel.kind} kernel")
+    for name in _DAX_DRIVERS:
+        (own / name).rename(out / name)
 
 
 def _build_onefile(kernel: Built, out: Path) -> None:

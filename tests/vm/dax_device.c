@@ -71,6 +71,31 @@ void dax_give_to(const char *name, const char *driver)
 	check(!access(path, F_OK), "%s has not taken %s", driver, name);
 }
 
+void dax_take_from(const char *name, const char *driver)
+{
+	check(dax_unbind(name, driver), "unbind %s: %m", name);
+	check(write_to(driver, "remove_id", name), "%s does not forget %s: %m", driver, name);
+}
+
+static uint64_t number_of(const char *name, const char *file)
+{
+	char path[64], buf[32];
+
+	snprintf(path, sizeof(path), BUS "devices/%s/%s", name, file);
+	check(read_text(path, buf, sizeof(buf)), "%s: %m", path);
+	return strtoull(buf, NULL, 0);
+}
+
+uint64_t dax_address(const char *name)
+{
+	return number_of(name, "resource");
+}
+
+uint64_t dax_size(const char *name)
+{
+	return number_of(name, "size");
+}
+
 void make_device(const struct env *e, const char *align, struct device *d)
 {
 	must_load(e);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "job.h"
 
@@ -30,6 +31,12 @@ bool dax_unbind(const char *name, const char *driver);
 bool dax_bind(const char *name, const char *driver);
 /* Give it to @driver, whoever has it. */
 void dax_give_to(const char *name, const char *driver);
+
+/* Take it from a driver that it was given to. */
+void dax_take_from(const char *name, const char *driver);
+/* Where its memory begins, and how much it is, in bytes. */
+uint64_t dax_address(const char *name);
+uint64_t dax_size(const char *name);
 
 /* A device as the case wants it, served by whom it says, that is not open; the module is loaded. */
 void make_device(const struct env *e, const char *align, struct device *d);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -217,6 +218,101 @@ static void memory_of_2m_fails(const struct env *e)
 	memory_fails(e, "2M");
 }
 
+#define MEMORY	"/sys/devices/system/memory/"
+
+static long mem_total_kib(void)
+{
+	char buf[8192], *line;
+
+	check(read_text("/proc/meminfo", buf, sizeof(buf)), "meminfo: %m");
+	line = strstr(buf, "MemTotal:");
+	check(line, "meminfo has no MemTotal");
+	return atol(line + strlen("MemTotal:"));
+}
+
+static uint64_t address_of(const void *page)
+{
+	int fd = must(open("/proc/self/pagemap", O_RDONLY));
+	uint64_t entry;
+
+	check(pread(fd, &entry, sizeof(entry), (uintptr_t)page / PAGE * sizeof(entry)) ==
+	      sizeof(entry), "pagemap: %m");
+	close(fd);
+	return (entry & (((uint64_t)1 << 55) - 1)) * PAGE;
+}
+
+/* A page that the kernel took from a range of memory, with a stamp. */
+static char *page_from(uint64_t first, uint64_t end, uint64_t stamp)
+{
+	for (int tries = 0; tries < 50000; tries++) {
+		char *p = must(mmap(NULL, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+		uint64_t address;
+
+		fill_page(p, stamp);
+		address = address_of(p);
+		if (address >= first && address < end)
+			return p;
+	}
+	fail("the kernel does not use the memory");
+}
+
+/* Take what is whole blocks of the range from the kernel, which moves what it has there. */
+static void set_offline(uint64_t first, uint64_t end)
+{
+	char path[64], buf[32];
+	uint64_t size;
+
+	check(read_text(MEMORY "block_size_bytes", buf, sizeof(buf)), "size of a block: %m");
+	size = strtoull(buf, NULL, 16);
+	for (uint64_t n = (first + size - 1) / size; n < end / size; n++) {
+		snprintf(path, sizeof(path), MEMORY "memory%lu/state", (unsigned long)n);
+		set_text(path, "offline");
+	}
+}
+
+/* The kernel has it as memory for a while, with struct pages of its own, and gives it back. */
+static void memory_of_the_kernel(const struct env *e)
+{
+	uint64_t first, end;
+	struct device d;
+	struct job job;
+	struct pin pin;
+	char *page;
+	long kib;
+
+	make_device(e, "2M", &d);
+	map_device(&d, SIZE);
+	for (size_t i = 0; i < PAGES; i += 64)
+		fill_page(d.map + i * PAGE, 100 + i);
+	unmap_device(&d);
+	first = dax_address(d.name);
+	end = first + dax_size(d.name);
+	set_text(MEMORY "auto_online_blocks", "online_movable");
+	kib = mem_total_kib();
+	dax_give_to(d.name, "kmem");
+	check(mem_total_kib() >= kib + (256 << 10), "%ld KiB are new", mem_total_kib() - kib);
+	page = page_from(first, end, 7);
+
+	set_offline(first, end);
+	check_page(page, 7, "page that was moved");
+	check(address_of(page) < first || address_of(page) >= end, "a page is still there");
+	dax_take_from(d.name, "kmem");
+	check(mem_total_kib() < kib + (64 << 10), "%ld KiB are left", mem_total_kib() - kib);
+
+	check(dax_bind(d.name, "device_dax"), "bind %s: %m", d.name);
+	map_device(&d, SIZE);
+	for (size_t i = 0; i < PAGES; i += 64)
+		fill_page(d.map + i * PAGE, 200 + i);
+	pin_pages(&pin, d.map + 64 * PAGE, 1);
+	unmap_device(&d);
+	job = unbind_start(&d);
+	job_start(&job);
+	check(job_sleeps(&job), "the driver went with a page in a pipe");
+	unpin_page(&pin, NULL);
+	job_succeeds(&job);
+	must_unload();
+}
+
 static const struct test tests[] = {
 	{ "R19 a DAX device of 4 KiB pages comes and goes", comes_and_goes_4k, BOUND_ONLY },
 	{ "R19 a DAX device of 2 MiB pages comes and goes", comes_and_goes_2m, BOUND_ONLY },
@@ -232,6 +328,8 @@ static const struct test tests[] = {
 	  BOUND_ONLY },
 	{ "R13 memory of a DAX device fails, 4 KiB", memory_of_4k_fails, BOUND_ONLY },
 	{ "R13 memory of a DAX device fails, 2 MiB", memory_of_2m_fails, BOUND_ONLY },
+	{ "R16 a DAX device is memory of the kernel for a while", memory_of_the_kernel,
+	  BOUND_ONLY },
 	{ }
 };
 

@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -106,15 +105,6 @@ static void comes_and_goes(const struct env *e)
 	end(&d);
 }
 
-static unsigned long first_pfn(const struct device *d)
-{
-	char path[64], buf[32];
-
-	snprintf(path, sizeof(path), "/sys/bus/dax/devices/%s/resource", d->name);
-	check(read_text(path, buf, sizeof(buf)), "%s: %m", path);
-	return strtoul(buf, NULL, 0) / PAGE;
-}
-
 /* A request and an end for each time that it was in use, however often it was mapped. */
 static void in_use_once(const struct env *e)
 {
@@ -123,7 +113,7 @@ static void in_use_once(const struct env *e)
 	char *again;
 
 	make_device(e, "1G", &d);
-	pfn = first_pfn(&d);
+	pfn = dax_address(d.name) / PAGE;
 	trace_start();
 	for (int round = 0; round < 2; round++) {
 		map_device(&d, GIB);

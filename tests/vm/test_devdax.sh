@@ -2,5 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # vm: --timeout 1200
 # DAX devices, which ndctl makes of the namespaces.
-insmod "$(dirname "${FSDAX_KO:?no module}")/dax_pmem.ko"
+modules=$(dirname "${FSDAX_KO:?no module}")
+insmod "$modules/dax_pmem.ko"
+insmod "$modules/kmem.ko"
 exec "$FSDAX_BIN/scenarios" -k "$FSDAX_KO" -f ext4 -g devdax "$@"
