@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * DAX devices of 1 GiB pages: whole ones are mapped, and nothing else; what is in use is waited for.
+ * DAX devices of 1 GiB pages: whole ones are mapped, and nothing else; what is used is waited for.
  * The namespace has to have room for two of them, from a boundary of 1 GiB on.
  *
  * Who reads the page table of a process has a huge PUD split. So what is mapped is seen by what it
@@ -442,7 +442,8 @@ static const struct test tests[] = {
 	{ "R20, R16 a mapping of 1 GiB of a DAX device outlives driver and module",
 	  mapping_outlives_the_driver, BOUND_ONLY },
 	{ "R20, R13 a page of 1 GiB of a DAX device fails", one_page_fails, BOUND_ONLY },
-	{ "R16 1 GiB pages that the driver serves come and go", comes_and_goes_by_driver, EVERYWHERE },
+	{ "R16 1 GiB pages that the driver serves come and go",
+	  comes_and_goes_by_driver, EVERYWHERE },
 	{ "R16 1 GiB pages that the driver serves: fork()", fork_leaves_it_by_driver, EVERYWHERE },
 	{ "R16 1 GiB pages that the driver serves: fork() and a guard region (D47)",
 	  fork_copies_page_tables_by_driver, EVERYWHERE },
@@ -451,12 +452,14 @@ static const struct test tests[] = {
 	  moved_to_where_it_does_not_fit_by_driver, EVERYWHERE },
 	{ "R16 1 GiB pages that the driver serves are mapped as a whole",
 	  mapped_in_pieces_by_driver, EVERYWHERE },
-	{ "R16 1 GiB pages that the driver serves are inaccessible", inaccessible_by_driver, EVERYWHERE },
+	{ "R16 1 GiB pages that the driver serves are inaccessible",
+	  inaccessible_by_driver, EVERYWHERE },
 	{ "R16 1 GiB pages that the driver serves, pinned, are mapped again",
 	  mapped_again_by_driver, EVERYWHERE },
 	{ "R16 1 GiB pages that the driver serves: the driver goes",
 	  mapping_outlives_the_driver_by_driver, EVERYWHERE },
-	{ "R16 1 GiB pages that the driver serves: one page fails", one_page_fails_by_driver, EVERYWHERE },
+	{ "R16 1 GiB pages that the driver serves: one page fails",
+	  one_page_fails_by_driver, EVERYWHERE },
 	{ }
 };
 
