@@ -536,4 +536,27 @@ mod tests {
         check_eq!(seen(), [0, 1, 0, 1, 0, 0]);
         Ok(())
     }
+
+    #[test]
+    fn an_entry_is_only_made_what_it_can_be() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let zero = |order: Order| Entry::zero(pgmap.pfn(0), order).ok_or(EINVAL);
+
+        for order in BOTH {
+            file.insert(0, 0, order)?;
+            let mut locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
+            // It names a block, and is not one of 1 GiB.
+            check!(!locked.set_hole(zero(order)?, |_| ()));
+            check!(locked.split().is_err());
+            check_eq!(file.kind(0), Some(Kind::Tracked));
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+        }
+        // No large page begins there.
+        check_eq!(file.insert(0, 1, Order::Pmd), Err(EEXIST));
+        let mut locked = LockedEntry::grab(file.mapping(), 0, Order::Pte)?;
+        check!(!locked.set_hole(zero(Order::Pmd)?, |_| ()));
+        check_eq!(locked.entry().kind(), Kind::Empty);
+        Ok(())
+    }
 }

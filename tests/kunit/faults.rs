@@ -31,6 +31,7 @@ mod tests {
                 BAD, //
             },
             fixture::{
+                pages,
                 FakeFile,
                 TestPgmap, //
             },
@@ -418,6 +419,52 @@ mod tests {
         let file = copying(&pgmap, BAD)?;
 
         check_eq!(file.fault(0, Order::Pte, true)?.0, vm_fault::SIGBUS);
+        Ok(())
+    }
+
+    #[test]
+    fn r1_a_fault_of_a_device_leaves_nothing_that_is_not_mapped() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let device = owner_of_all(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+        let fault = |index: usize, order: Order, named: u32| {
+            device.with_fault(index, order, false, |fault| {
+                fsdax::device_fault(fault, named, pgmap.pfn(index))
+            })
+        };
+
+        // There are no such pages.
+        check_eq!(fault(0, Order::Pte, 5)?, vm_fault::FALLBACK);
+        // It gets the page, and cannot be mapped.
+        check_eq!(fault(0, Order::Pte, 0)?, vm_fault::SIGBUS);
+        check!(device.file.mapping().is_empty());
+        check_eq!((pgmap.is_idle(0), pgmap.active()), (true, 0));
+        // The page is somebody else's.
+        other.insert(3, 3, Order::Pte)?;
+        check_eq!(fault(3, Order::Pte, 0)?, vm_fault::SIGBUS);
+        check!(device.file.mapping().is_empty());
+        // A page of the device is in the way.
+        device.file.insert(0, 0, Order::Pte)?;
+        check_eq!(fault(0, Order::Pmd, Order::PMD_ORDER)?, vm_fault::SIGBUS);
+        check_eq!(device.file.kind(0), Some(Kind::Tracked));
+        Ok(())
+    }
+
+    #[test]
+    fn r7_a_pinned_page_of_a_device_goes_when_it_is_unmapped_again() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        file.insert(0, 0, Order::Pte)?;
+        let pin = pgmap.pin(0)?;
+        for _ in 0..2 {
+            fsdax::device_unmapped(file.mapping(), pages(0, 0));
+            check_eq!(file.kind(0), Some(Kind::Zapped));
+        }
+        drop(pin);
+        fsdax::device_unmapped(file.mapping(), pages(0, 0));
+        check!(file.mapping().is_empty());
+        check_eq!(pgmap.active(), 0);
         Ok(())
     }
 }

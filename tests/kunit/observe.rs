@@ -356,6 +356,7 @@ mod tests {
                 later = age(&pin);
             }
             // Memory failure does not disturb it, and a new zap starts it anew.
+            check!(pgmap.pin(0)?.hold(file.mapping().entry_id(1)).is_err());
             let held = pgmap.pin(0)?.hold(file.mapping().entry_id(0));
             check!(held.is_ok());
             check!(age(&pin) >= later);

@@ -435,4 +435,64 @@ mod tests {
         check_eq!(pgmap.active(), 0);
         Ok(())
     }
+
+    #[test]
+    fn r11_another_file_takes_the_place_of_a_zapped_entry_beside_parts() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let [whole, parts] = whole_and_parts(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+
+        check!(revoke(whole.mapping(), pgmap.pgmap()));
+        check_eq!(association(&pgmap)?, Association::Shared(2));
+        other.share(PMD, 0, Order::Pmd)?;
+        check_eq!(association(&pgmap)?, Association::Shared(3));
+        let pin = pgmap.pin(0)?;
+        check_eq!(whole.break_now(Range::ALL), Ok(()));
+        check_eq!(parts.break_now(Range::ALL), Ok(()));
+        // The pins are its business now.
+        check_eq!(other.break_now(Range::ALL), Err(ERESTARTSYS));
+        drop(pin);
+        check_eq!(other.break_now(Range::ALL), Ok(()));
+        check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn r24_nobody_has_a_new_part_while_parts_are_given_back() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let [whole, parts] = whole_and_parts(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+
+        check!(revoke(whole.mapping(), pgmap.pgmap()));
+        check_eq!(parts.break_now(pages(4, 4)), Ok(()));
+        let entry = whole.entry(0).ok_or(ENOENT)?;
+        let locked = parts.mapping().lock_entry(3).ok_or(ENOENT)?;
+        let waiting = whole.clone();
+        let thread = Thread::spawn(move || wait_briefly(waiting.mapping(), 0, entry, MS))?;
+        // For the lock of the only part.
+        wait_until(|| thread.sleeps(true))?;
+        check_eq!(other.share(9, 9, Order::Pte), Err(EBUSY));
+        check!(thread.goes_on());
+        drop(locked);
+        check_eq!(thread.join()?, Ok(()));
+        check!(parts.mapping().is_empty());
+        other.share(9, 9, Order::Pte)?;
+        check_eq!((pgmap.count(9), pgmap.active()), (1, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn r24_a_page_where_a_large_folio_was_is_not_given_back() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (whole, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
+
+        whole.insert(0, 0, Order::Pmd)?;
+        check!(revoke(whole.mapping(), pgmap.pgmap()));
+        other.insert(0, 0, Order::Pte)?;
+        let entry = whole.entry(0).ok_or(ENOENT)?;
+        check_eq!(wait_briefly(whole.mapping(), 0, entry, MS), Ok(()));
+        check_eq!((other.kind(0), pgmap.count(0)), (Some(Kind::Tracked), 1));
+        check_eq!(whole.break_now(Range::ALL), Ok(()));
+        Ok(())
+    }
 }

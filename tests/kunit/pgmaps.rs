@@ -488,4 +488,21 @@ mod tests {
         }
         Ok(())
     }
+
+    #[test]
+    fn a_page_of_other_memory_is_not_found() -> Result {
+        let pgmap = TestPgmap::with(Layout::Two)?;
+        let large = PgmapRef::live(pgmap.pfn(0), Order::Pmd)?;
+
+        for pfn in [pgmap.pfn(0), pgmap.pfn(PMD - 1), pgmap.first_pfn_of(1)] {
+            check!(pgmap.pgmap().page(pfn).is_some());
+        }
+        // Before the first range, and in the gap.
+        for pfn in [pgmap.pfn(0) - 1, pgmap.pfn(PMD)] {
+            check!(pgmap.pgmap().page(pfn).is_none());
+        }
+        check!(large.page_at(pgmap.pfn(PMD - 1)).is_some());
+        check!(large.page_at(pgmap.pfn(PMD)).is_none());
+        Ok(())
+    }
 }

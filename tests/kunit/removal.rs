@@ -744,6 +744,33 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn r22_an_inode_that_stays_cached_is_let_go_of_at_once() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let sb = FakeSuper::new()?;
+        let _mounted = sb.mount()?;
+        let file = FakeFile::on(&sb, &pgmap)?;
+
+        sb.set_methods(&METHODS.0);
+        ASKED[0].store(1, Relaxed);
+        // As above.
+        file.insert(1000, 0, Order::Pte)?;
+        let locked = file.mapping().lock_entry(1000).ok_or(ENOENT)?;
+        let unmap = unmap_and_wait(&pgmap)?;
+        let removing = unmap.pid();
+        // The file is closed meanwhile.
+        file.set_references(1);
+        drop(locked);
+        let ended = unmap.join();
+        let references = file.references();
+        file.set_references(1);
+        ended?;
+        check_eq!((references, sb.active()), (0, 1));
+        check_eq!(file.kind(1000), Some(Kind::Zapped));
+        check_eq!(ASKED[1].load(Relaxed), removing);
+        Ok(())
+    }
+
     /// Removes the device of a file that the search leaves out, as `leave` makes it do.
     fn leave_out(leave: impl Fn(&FakeFile, bool)) -> Result {
         let pgmap = TestPgmap::new()?;

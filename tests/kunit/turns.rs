@@ -17,8 +17,10 @@ mod tests {
             },
             probe::Work,
             thread::{
+                give_way,
                 nap,
                 wait_until,
+                Counter,
                 Thread, //
             }, //
         },
@@ -100,6 +102,41 @@ mod tests {
         let insert = |file: &FakeFile, i| file.insert(i + 1, i + 1, Order::Pte).is_ok();
         let_all(&file, insert, |locked| _ = locked.remove())?;
         check_eq!(file.count(Range::ALL, Kind::Tracked), WAITERS);
+        Ok(())
+    }
+
+    #[test]
+    fn a_turn_is_passed_on_by_who_waits_for_another_entry() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let go = Counter::new()?;
+
+        file.insert_hole(0, pgmap.pfn(0), Order::Pmd)?;
+        let large = file.mapping().lock_entry(0).ok_or(ENOENT)?;
+        let keep = || {
+            let (file, go) = (file.clone(), go.clone());
+            Thread::spawn(move || {
+                let locked = LockedEntry::grab(file.mapping(), 1, Order::Pte);
+                while go.get() == 0 {
+                    give_way();
+                }
+                locked.is_ok()
+            })
+        };
+        let first = keep()?;
+        wait_until(|| first.sleeps(true))?;
+        let second = keep()?;
+        wait_until(|| second.sleeps(true))?;
+        let waiting = file.clone();
+        let last = Thread::spawn(move || waiting.mapping().lock_entry(2).is_none())?;
+        wait_until(|| last.sleeps(true))?;
+        let _ = large.remove();
+        // The first one has an entry of its own then, for which the second one waits.
+        let gone = last.join();
+        go.add();
+        check_eq!(gone, Ok(true));
+        check_eq!(first.join(), Ok(true));
+        check_eq!(second.join(), Ok(true));
         Ok(())
     }
 
