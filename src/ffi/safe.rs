@@ -19,9 +19,9 @@ macro_rules! safe_functions {
         // SAFETY: The declarations are those of the headers, which is checked below. None of these
         // functions dereferences an argument: they compute from numbers, look numbers up, read words
         // of the kernel or of the module that are always there, or let the task sleep. Where a task
-        // must not sleep, debug kernels say so, and nothing else is wrong. `pfn_to_page()` computes
-        // since device memory needs `CONFIG_SPARSEMEM_VMEMMAP`; a reference to a pgmap or to the
-        // module that is taken and not put is never missed.
+        // must not sleep, debug kernels say so, and nothing else is wrong. `pfn_to_page()` and
+        // `page_to_pfn()` compute, since device memory needs `CONFIG_SPARSEMEM_VMEMMAP`; a reference to
+        // a pgmap or to the module that is taken and not put is never missed.
         // Clippy does not know that such a block promises something.
         #[allow(
             clashing_extern_declarations,
@@ -49,6 +49,7 @@ safe_functions! {
     fn rust_fsdax_jiffies_to_msecs(jiffies: c_ulong) -> c_uint;
     fn rust_fsdax_kernel_has_series() -> bool;
     fn rust_fsdax_module_get() -> bool;
+    fn rust_fsdax_page_to_pfn(page: *mut bindings::page) -> c_ulong;
     fn rust_fsdax_pfn_to_page(pfn: c_ulong) -> *mut bindings::page;
     fn rust_fsdax_pfn_to_virt(pfn: c_ulong) -> *mut c_void;
     fn rust_fsdax_ratelimit() -> bool;
@@ -64,4 +65,10 @@ safe_functions! {
 #[inline(always)]
 pub(crate) fn pfn_to_page(pfn: usize) -> *mut bindings::page {
     rust_fsdax_pfn_to_page(pfn)
+}
+
+/// The pfn of a `struct page`: a number, computed from the address.
+#[inline(always)]
+pub(crate) fn page_to_pfn(page: *mut bindings::page) -> usize {
+    rust_fsdax_page_to_pfn(page)
 }

@@ -28,6 +28,7 @@ use crate::{
         },
         safe::{
             self,
+            page_to_pfn,
             pfn_to_page, //
         },
         vm_fault::{
@@ -255,8 +256,7 @@ impl<'a> Fault<'a> {
                     self.trace_huge_hole(None);
                     return None;
                 }
-                // SAFETY: The kernel keeps the folio for this mm.
-                unsafe { bindings::rust_fsdax_page_to_pfn(folio.cast()) }
+                page_to_pfn(folio.cast())
             }
             // There is none.
             Order::Pud => return None,

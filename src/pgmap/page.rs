@@ -25,7 +25,10 @@ use crate::ffi::{
         self,
         page_field, //
     },
-    safe::pfn_to_page, //
+    safe::{
+        page_to_pfn,
+        pfn_to_page, //
+    }, //
 };
 
 /// A page whose memmap stays during `'p`.
@@ -79,8 +82,7 @@ impl<'p> Page<'p> {
 
     /// Its pfn.
     pub(crate) fn pfn(self) -> usize {
-        // SAFETY: By the type invariant the page is in a memmap, from which this computes.
-        unsafe { bindings::rust_fsdax_page_to_pfn(self.as_raw()) }
+        page_to_pfn(self.as_raw())
     }
 
     /// As READ_ONCE() of a field, which a function of [`page_field`] finds.
