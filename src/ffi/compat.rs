@@ -9,7 +9,6 @@ use kernel::prelude::*;
 #[cfg(LINUX_7_2)]
 pub(crate) use kernel::sync::barrier::{
     smp_mb,
-    smp_rmb,
     smp_wmb, //
 };
 
@@ -18,13 +17,6 @@ pub(crate) use kernel::sync::barrier::{
 #[inline(always)]
 pub(crate) fn smp_mb() {
     kernel::sync::barrier::smp_mb(kernel::sync::barrier::Full);
-}
-
-/// A barrier between reads. Any context.
-#[cfg(not(LINUX_7_2))]
-#[inline(always)]
-pub(crate) fn smp_rmb() {
-    kernel::sync::barrier::smp_mb(kernel::sync::barrier::Read);
 }
 
 /// A barrier between writes. Any context.

@@ -19,6 +19,8 @@ use super::{
     association::FolioLock,
     state::{
         owner_mark,
+        pud_shape_mark,
+        shape_mark,
         Folio,
         FOLIO_PAGES, //
     }, //
@@ -28,7 +30,6 @@ use crate::{
         bindings,
         compat::{
             smp_mb,
-            smp_rmb,
             smp_wmb, //
         },
         sched,
@@ -191,9 +192,16 @@ impl Folio<'_> {
             };
         // Whoever sees a page free sees what the free path has reset, and writes after it.
         smp_mb();
-        // Who rebuilds 1 GiB has no lock: a head that was none yet, or is no more, had the mark of the
-        // owner meanwhile. Other pages are tails all the time.
-        free && (order != Order::Pte || !(self.page().is_head() || self.page().is_tail()))
+        // Who rebuilds 1 GiB has no lock. A page that is the head of a piece, and was no tail above, has
+        // a mark by now, or is a tail; the others are tails all the time.
+        free && (order != Order::Pte || !self.is_marked())
+    }
+
+    /// Whether this page is the head of a large folio that is ours, free or not, or is a tail.
+    #[inline(always)]
+    fn is_marked(self) -> bool {
+        let marks = [owner_mark(), shape_mark(), pud_shape_mark()];
+        marks.contains(&self.page().owner_unordered()) || self.page().is_tail()
     }
 
     /// Whether all pages of a PMD are unused that begins here.
@@ -228,10 +236,6 @@ impl Folio<'_> {
             counts |= page.count();
             words |= page.mapping();
             heads |= page.pgmap_word();
-            if N == 1 {
-                // Who takes 1 GiB apart marks the head of a piece before it is no tail any more.
-                smp_rmb();
-            }
             ours |= page.owner_unordered() == owner_mark();
         }
         // A tail page has a count of 0 and no mark, but belongs to its head.

@@ -78,23 +78,23 @@ impl<'a> Iomaps<'a> {
         write: bool,
         ops: IomapOps<'a>,
     ) -> Self {
-        // SAFETY: All of its fields may be 0, as the designated initializers of C have it.
-        let mut iter: bindings::iomap_iter = unsafe { core::mem::zeroed() };
-        iter.inode = mapping.host();
-        iter.pos = (index as i64) << PAGE_SHIFT;
-        iter.len = (order.pages() << PAGE_SHIFT) as u64;
-        iter.flags = bindings::IOMAP_DAX | bindings::IOMAP_FAULT;
-        if write {
-            iter.flags |= bindings::IOMAP_WRITE;
-        }
-        // INVARIANT: Just initialized.
-        Self {
-            iter,
+        // INVARIANT: Initialized here, where it stays: it is large.
+        let mut iomaps = Self {
+            // SAFETY: All of its fields may be 0, as the designated initializers of C have it.
+            iter: unsafe { core::mem::zeroed() },
             ops,
             order,
             error: 0,
             ended: false,
+        };
+        iomaps.iter.inode = mapping.host();
+        iomaps.iter.pos = (index as i64) << PAGE_SHIFT;
+        iomaps.iter.len = (order.pages() << PAGE_SHIFT) as u64;
+        iomaps.iter.flags = bindings::IOMAP_DAX | bindings::IOMAP_FAULT;
+        if write {
+            iomaps.iter.flags |= bindings::IOMAP_WRITE;
         }
+        iomaps
     }
 
     /// Ends the extent that it is at, and asks the filesystem for the next one.
