@@ -87,7 +87,7 @@ class Patches(unittest.TestCase):
             self.assertIn(f"\nCONFIG_{option}=y\n", wanted)
 
     def test_what_they_touch_is_there_in_each_series(self) -> None:
-        """Else make finds nothing to do. The suite "series" applies them."""
+        # Else make finds nothing to do. The suite "series" applies them.
         for series in source.supported():
             with self.subTest(series):
                 origin = source.cached(series)
