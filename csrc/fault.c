@@ -24,14 +24,14 @@ bool rust_fsdax_vmf_pmd_table(struct vm_fault *vmf)
  * @vmf: the fault
  *
  * Private mappings cannot: what fork() and copies do with them knows none. Nor
- * can what is watched for writes, by userfaultfd or soft-dirty bits: whoever
- * reads them walks over pmds, and has a huge pud dropped before it is seen.
+ * can what is not accessible, which x86 cannot say of a huge pud, or what is
+ * watched for writes, by userfaultfd or soft-dirty bits: whoever reads them walks
+ * over pmds, and has a huge pud dropped before it is seen.
  */
 bool rust_fsdax_vmf_pud_fits(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	unsigned long start = vmf->address & PUD_MASK;
-
 	pud_t pud = pudp_get(vmf->pud);
 
 	/* Another fault may have fallen back, and had a page table put there. */

@@ -13,11 +13,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bus.h"
 #include "dax_device.h"
 #include "debugfs.h"
 #include "lib.h"
@@ -26,7 +26,6 @@
 #define GIB	((size_t)1 << 30)
 #define GIB_KIB	((long)(GIB >> 10))
 #define PUD	(GIB / PAGE)
-#define GIB_LSB	30
 #define STAMP	1000
 
 #ifndef MADV_GUARD_INSTALL
@@ -369,37 +368,18 @@ static void mapping_outlives_the_driver(const struct env *e)
 	check(!unbind_device(&d), "unbind failed");
 }
 
-static struct {
-	volatile sig_atomic_t count;
-	int lsb;
-	char *addr;
-} bus;
-
-static void on_bus(int sig, siginfo_t *info, void *context)
-{
-	(void)sig;
-	(void)context;
-	bus.lsb = info->si_addr_lsb;
-	bus.addr = info->si_addr;
-	bus.count++;
-}
-
 /* All of it is lost to who maps it, but one page is bad, also where struct pages are shared. */
 static void one_page_fails(const struct env *e)
 {
-	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
 	struct device d;
 	char *bad;
 
 	start(e, &d, GIB);
-	must(sigaction(SIGBUS, &sa, NULL));
-	must(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
+	listen_for_bus();
 	for (int round = 1; round <= 2; round++) {
 		bad = d.map + (size_t)(round * 50 * HUGE + 77) * PAGE;
 		must(madvise(bad, PAGE, MADV_HWPOISON));
-		check(bus.count == round && bus.addr >= bad && bus.addr < bad + PAGE &&
-		      bus.lsb == GIB_LSB, "%d SIGBUS, at %p, not %p, lsb %d", bus.count, bus.addr,
-		      bad, bus.lsb);
+		expect_bus(BUS_MCEERR_AR, bad, GIB_LSB, "page of 1 GiB");
 		expect(d.map, STAMP, "beside the bad page");
 	}
 	unmap_device(&d);
