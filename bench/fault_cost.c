@@ -3,12 +3,14 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "bench.h"
 
 #define SMALL_PAGES	((size_t)2048)
+#define SEQUENCE_PAGES	((size_t)16384)
 #define LARGE_PAGES	(64 * HUGE)
 #define SYNC_FAULTS	HUGE
 
@@ -68,12 +70,60 @@ static void read_fault(const struct env *e, const struct figure *f)
 		fd = written_file(e, "bench", pages, false);
 	}
 	p = map_sized(fd, pages, PROT_READ, false);
+	/* Each page has a fault of its own. */
+	must(madvise(p, pages * PAGE, MADV_RANDOM));
 	before = minor_faults();
 	measure_accesses(&s, p, pages, 1, false);
 	check_faults(before, pages);
 	must(munmap(p, pages * PAGE));
 	drop_file(e, "bench", fd);
 	samples_report(e, f->metric, &s);
+}
+
+/* Loads from all pages, one after the other, however many faults that takes: per page. */
+static void read_in_sequence(const struct env *e, const struct figure *f)
+{
+	const size_t pages = SEQUENCE_PAGES;
+	int fd = written_file(e, "bench", pages, false);
+	char *p = map_sized(fd, pages, PROT_READ, false);
+	uint64_t from = measured_from();
+	double cost;
+
+	load_all(p, pages);
+	cost = measured_since(from);
+	must(munmap(p, pages * PAGE));
+	drop_file(e, "bench", fd);
+	report(e, f->metric, cost / pages);
+}
+
+/* Loads from a few of them, one here, one there: the mean, as some may lie side by side. */
+static void read_at_random(const struct env *e, const struct figure *f)
+{
+	const size_t pages = SEQUENCE_PAGES, loads = pages / 16;
+	struct rng rng = rng_of(1, 0, 0);
+	int fd = written_file(e, "bench", pages, false);
+	char *p = map_sized(fd, pages, PROT_READ, false);
+	bool *loaded = calloc(pages, sizeof(*loaded));
+	struct samples s = samples_new(1);
+	double sum = 0;
+
+	check(loaded, "no memory");
+	for (size_t i = 0; i < loads; i++) {
+		size_t page;
+
+		do
+			page = rnd(&rng, pages);
+		while (loaded[page]);
+		loaded[page] = true;
+		s.count = 0;
+		measure_accesses(&s, p + page * PAGE, 1, 1, false);
+		sum += s.value[0];
+	}
+	free(loaded);
+	samples_drop(&s);
+	must(munmap(p, pages * PAGE));
+	drop_file(e, "bench", fd);
+	report(e, f->metric, sum / loads);
 }
 
 /* Stores to a private mapping: the page is copied, and the file keeps no entry. */
@@ -122,6 +172,8 @@ const struct figure fault_figures[] = {
 	{ "fault_write_4k_clean", write_fault, { false, CLEAN } },
 	{ "fault_read_4k", read_fault, { false } },
 	{ "fault_hole_4k", read_fault, { true } },
+	{ "read_sequential_4k", read_in_sequence, { 0 } },
+	{ "read_random_4k", read_at_random, { 0 } },
 	{ "fault_private_4k", private_fault, { 0 } },
 	{ "fault_write_2m", write_fault, { true, FIRST } },
 	{ "fault_write_2m_present", write_fault, { true, PRESENT } },
