@@ -28,6 +28,14 @@ void rust_fsdax_alarm_set(struct rust_fsdax_alarm *alarm, unsigned int ms);
 bool rust_fsdax_alarm_rang(struct rust_fsdax_alarm *alarm);
 void rust_fsdax_alarm_delete(struct rust_fsdax_alarm *alarm);
 
+/* around.c */
+/* So many pages are at most mapped by a read fault, with its own. */
+#define RUST_FSDAX_AROUND_PAGES	16
+
+u32 rust_fsdax_vmf_around(struct vm_fault *vmf);
+unsigned int rust_fsdax_map_around(struct vm_fault *vmf, struct page *page,
+				   u32 around);
+
 /* breaks.c */
 struct rust_fsdax_sleeper {
 	struct hlist_node node;

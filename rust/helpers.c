@@ -27,6 +27,11 @@ void *rust_fsdax_xas_next_entry(struct xa_state *xas, unsigned long max)
 	return xas_next_entry(xas, max);
 }
 
+void *rust_fsdax_xas_next(struct xa_state *xas)
+{
+	return xas_next(xas);
+}
+
 void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 				 xa_mark_t mark)
 {

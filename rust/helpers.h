@@ -19,11 +19,17 @@ static const unsigned int RUST_FSDAX_XA_CHUNK_SHIFT = XA_CHUNK_SHIFT;
 void rust_fsdax_xa_lock_irq(struct xarray *xa);
 void rust_fsdax_xa_unlock_irq(struct xarray *xa);
 void *rust_fsdax_xas_next_entry(struct xa_state *xas, unsigned long max);
+void *rust_fsdax_xas_next(struct xa_state *xas);
 void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 				 xa_mark_t mark);
 
 /* folios */
 static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
+#ifdef CONFIG_MEMORY_FAILURE
+static const unsigned long RUST_FSDAX_PG_POISONED = 1UL << PG_hwpoison;
+#else
+static const unsigned long RUST_FSDAX_PG_POISONED;
+#endif
 static const unsigned int RUST_FSDAX_PMD_ORDER = PMD_SHIFT - PAGE_SHIFT;
 static const unsigned int RUST_FSDAX_PUD_ORDER = PUD_SHIFT - PAGE_SHIFT;
 static const bool RUST_FSDAX_HAS_PUD =

@@ -37,6 +37,7 @@ pub(crate) use entry_id::{
 pub(crate) use free::free;
 pub(crate) use request::{
     request,
+    request_as_is,
     request_folio,
     Busy,
     Requests, //

@@ -5,6 +5,7 @@
 //! Nothing here is `unsafe` or names C: the floors below see to it that what is written here cannot
 //! lose a reference, a lock or a folio (`scripts/unsafe-audit`, R21).
 
+mod around;
 mod device;
 mod fault;
 mod give_up;

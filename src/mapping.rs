@@ -10,6 +10,7 @@
 //! What a fault is handled with is here too: the `struct vm_fault`, and the iomaps of its
 //! filesystem.
 
+mod around;
 mod breaks;
 mod counters;
 mod entry;
@@ -25,6 +26,10 @@ mod walk;
 
 pub(crate) mod waiters;
 
+pub(crate) use around::{
+    Around,
+    Window, //
+};
 pub(crate) use breaks::{
     is_breaking,
     sleeping,

@@ -14,6 +14,7 @@ mod reference;
 pub(crate) use device::{
     DaxDevice,
     DeviceMemory,
+    DevicePiece,
     DeviceReadGuard, //
 };
 pub(crate) use order::Order;

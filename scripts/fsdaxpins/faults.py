@@ -38,5 +38,6 @@ def render(all_faults: list[Faults]) -> str:
         out += ["", *table([["DEVICE", "SIZE", "FELL BACK", "WHY"], *why], {2})]
     out.append("")
     out += [f"{printable(faults.s_id)} ({faults.fs}): {faults.copy} private copies, {faults.retried} taken "
-            f"again, {faults.failed} failed" for faults in all_faults]
+            f"again, {faults.failed} failed; {faults.around} pages around those of loads"
+            for faults in all_faults]
     return "\n".join(out)

@@ -103,6 +103,8 @@ def _of_faults(state: State) -> list[str]:
                  fallbacks, "counter"),
         *_metric("other_faults_total", "Private copies, faults that are taken again, and that failed, since "
                  "the mount.", rest, "counter"),
+        *_metric("pages_around_total", "Pages that read faults mapped besides their own, since the mount.",
+                 [({"device": faults.s_id}, faults.around) for faults in state.faults], "counter"),
     ]
 
 

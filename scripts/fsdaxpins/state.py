@@ -88,6 +88,7 @@ class Faults:
     copy: int
     retried: int
     failed: int
+    around: int  # pages that read faults mapped besides their own
 
 
 @dataclass
@@ -164,7 +165,7 @@ def _waiter(row: dict[str, str]) -> Waiter:
 
 def _faults(row: dict[str, str]) -> Faults:
     faults = Faults(_device(row["dev"]), unescape(row["s_id"]), unescape(row["fs"]), {}, {},
-                    int(row["copy"]), int(row["retried"]), int(row["failed"]))
+                    int(row["copy"]), int(row["retried"]), int(row["failed"]), int(row["around"]))
     for name, value in row.items():
         what, _, order = name.rpartition(".")
         if not order.isdecimal():

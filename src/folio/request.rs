@@ -91,6 +91,41 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
         drop(lock);
         lock = take_rebuilt(folio, &pgmap)?;
     }
+    let active = take(folio, lock, mapping, index);
+    trace::request(pfn, order.get());
+    pgmap.into_folio();
+    Ok(active)
+}
+
+/// [`request`] of a page that is free, a single one as it is, and not poisoned. Nothing is rebuilt, so that
+/// it may be done with the i_pages lock held.
+///
+/// # Errors
+///
+/// [`Busy::InUse`], also where [`request`] would rebuild memory.
+#[inline(always)]
+pub(crate) fn request_as_is(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Claim, Busy> {
+    let entry = entry.id();
+    let (mapping, index) = (entry.mapping() as usize, entry.index());
+    let pfn = pgmap.pfn();
+    let folio = Folio::of(&pgmap);
+    let lock = FolioLock::new(pfn);
+    let single = pgmap.order() == Order::Pte && folio.is_free_page(&lock);
+
+    if !single || folio.page().is_poisoned() {
+        return Err(Busy::InUse);
+    }
+    let active = take(folio, lock, mapping, index);
+    trace::request(pfn, Order::Pte.get());
+    pgmap.into_folio();
+    // SAFETY: `take` has written the association.
+    Ok(unsafe { Claim::new(active, entry, pfn) })
+}
+
+/// Activates a folio that was found free, and in shape, with `lock` held. The caller leaves the pgmap
+/// reference to it that it has.
+#[inline(always)]
+fn take(folio: Folio<'_>, lock: FolioLock, mapping: usize, index: usize) -> FolioRef {
     // SAFETY: The page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };
     // As `dax_lock_folio()` may read it.
@@ -104,9 +139,7 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
     // SAFETY: The count of 1 is ours, and the folio active: it has the mark, and keeps `pgmap`.
     let active = unsafe { FolioRef::from_page(folio.page()) };
     drop(lock);
-    trace::request(pfn, order.get());
-    pgmap.into_folio();
-    Ok(active)
+    active
 }
 
 /// Takes the shape that `pgmap` was taken for where it has to be made of another one first, which is no

@@ -99,6 +99,13 @@ impl Folio<'_> {
         head.is_any_shape() || unsafe { self.are_free(Order::Pte) }
     }
 
+    /// Whether this page is free, and a single one. `_lock` is that of the folio.
+    #[inline(always)]
+    pub(super) fn is_free_page(self, _lock: &FolioLock) -> bool {
+        // SAFETY: The folio of one page is this one, which is in its own memmap.
+        unsafe { self.are_free(Order::Pte) }
+    }
+
     /// Gives free memory from here on the shape of a folio of `order`. Returns whether it is free.
     ///
     /// Costs nothing per page if it has that shape. Where 1 GiB is rebuilt, or taken apart, that is the

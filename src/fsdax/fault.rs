@@ -20,6 +20,7 @@ use kernel::{
 };
 
 use super::{
+    around::map_around,
     give_up::give_up,
     insert::{
         insert_live,
@@ -59,7 +60,8 @@ use crate::{
         LockedEntry,
         Mark,
         Reason,
-        Way, //
+        Way,
+        Window, //
     },
     pgmap::{
         DeviceMemory,
@@ -190,12 +192,9 @@ pub(crate) fn iomap_fault(
     let mapping = vmf.mapping();
 
     // The filesystem's lock keeps truncate out, so that this is a reliable test.
-    let last = match usize::try_from(pages_of(mapping.size())) {
-        Ok(pages) if vmf.index_of(order) < pages => pages - 1,
-        _ => {
-            let counted = vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS);
-            return counted.into();
-        }
+    let Some(last) = last_page(vmf, order) else {
+        let counted = vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS);
+        return counted.into();
     };
     match order {
         Order::Pte => {}
@@ -223,11 +222,15 @@ pub(crate) fn iomap_fault(
         }
         _ => {}
     }
-    if vmf.is_write() && is_replaced_later(&locked, WAIT_MS) {
-        return wait_to_replace(vmf, locked).into();
+    if vmf.is_write() {
+        if is_replaced_later(&locked, WAIT_MS) {
+            return wait_to_replace(vmf, locked).into();
+        }
+    } else if let Some(window) = Window::of(vmf, order, last) {
+        return read_around(vmf, ops, window, locked);
     }
 
-    let asked = ask(vmf, order, can_sync, ops, &mut locked);
+    let asked = ask(vmf, order, can_sync, ops, Window::NONE, &mut locked);
     if !matches!(asked.then, Then::Return) {
         return not_served(vmf, order, locked, asked);
     }
@@ -270,6 +273,24 @@ struct Asked {
     then: Then,
 }
 
+/// Goes on with a read fault of a page that is going to map what it can of `window`, too.
+///
+/// Apart, so that this costs other faults nothing.
+#[inline(never)]
+fn read_around(
+    vmf: Fault<'_>,
+    ops: IomapOps<'_>,
+    window: Window,
+    mut locked: LockedEntry<'_>,
+) -> Outcome {
+    let asked = ask(vmf, Order::Pte, false, ops, window, &mut locked);
+
+    match asked.then {
+        Then::Return => asked.outcome,
+        _ => not_served(vmf, Order::Pte, locked, asked),
+    }
+}
+
 /// Asks the filesystem where the block of the entry is, and serves the fault from there.
 #[inline(always)]
 fn ask(
@@ -277,10 +298,14 @@ fn ask(
     order: Order,
     can_sync: bool,
     ops: IomapOps<'_>,
+    window: Window,
     locked: &mut LockedEntry<'_>,
 ) -> Asked {
     let (mapping, index) = (vmf.mapping(), vmf.index_of(order));
     let mut iomaps = Iomaps::new(mapping, index, order, vmf.is_write(), ops);
+    if !window.is_empty() {
+        iomaps.look_ahead(window.pages());
+    }
     let mut outcome = Outcome::new(match order {
         Order::Pte => 0,
         Order::Pmd | Order::Pud => vm_fault::FALLBACK,
@@ -298,6 +323,9 @@ fn ask(
             outcome.ret |= vm_fault::MAJOR;
         }
         if outcome.ret & vm_fault::ERROR == 0 {
+            if !window.is_empty() && outcome.ret & vm_fault::NOPAGE != 0 {
+                map_around(vmf, &extent, locked, window);
+            }
             extent.done();
         }
     }
@@ -444,6 +472,15 @@ fn have_way_made(vmf: Fault<'_>, pfn: usize, shared: bool) -> Counted {
     }
 }
 
+/// The last page of the file, if the fault of `order` begins before its end.
+#[inline(always)]
+fn last_page(vmf: Fault<'_>, order: Order) -> Option<usize> {
+    match usize::try_from(pages_of(vmf.mapping().size())) {
+        Ok(pages) if vmf.index_of(order) < pages => Some(pages - 1),
+        _ => None,
+    }
+}
+
 /// Number of pages that a file of some bytes has.
 fn pages_of(bytes: i64) -> i64 {
     (bytes >> PAGE_SHIFT) + i64::from(bytes & (PAGE_SIZE as i64 - 1) != 0)
@@ -475,6 +512,7 @@ fn serve_copy(vmf: Fault<'_>, cow: CowFault<'_>, extent: &mut Extent<'_>) -> Ser
 }
 
 /// Serves the fault from an extent. Follows `dax_fault_iter()`.
+#[inline(always)]
 fn serve(
     vmf: Fault<'_>,
     order: Order,

@@ -105,7 +105,7 @@ pub(crate) struct Ended(usize);
 const SERVED: usize = ORDERS.len() * WAYS.len();
 const FELL_BACK: usize = (ORDERS.len() - 1) * REASONS.len();
 
-// INVARIANT: `COUNT` has room for what is served, for what fell back, and for the three others.
+// INVARIANT: `COUNT` has room for what is served, for what fell back, and for the four others.
 impl Ended {
     /// A private copy is mapped.
     pub(crate) const COPY: Self = Self(SERVED + FELL_BACK);
@@ -113,8 +113,10 @@ impl Ended {
     pub(crate) const RETRIED: Self = Self(Self::COPY.0 + 1);
     /// With `VM_FAULT_SIGBUS` or `VM_FAULT_OOM`.
     pub(crate) const FAILED: Self = Self(Self::RETRIED.0 + 1);
+    /// No fault: a page that one of [`Way::Read`] mapped besides its own.
+    pub(crate) const AROUND: Self = Self(Self::FAILED.0 + 1);
     /// How many counters there are.
-    pub(crate) const COUNT: usize = Self::FAILED.0 + 1;
+    pub(crate) const COUNT: usize = Self::AROUND.0 + 1;
 
     /// Served by `order`.
     #[inline(always)]
@@ -147,6 +149,7 @@ impl fmt::Display for Ended {
             Self::COPY => f.write_str("copy"),
             Self::RETRIED => f.write_str("retried"),
             Self::FAILED => f.write_str("failed"),
+            Self::AROUND => f.write_str("around"),
             Self(i) if i < SERVED => {
                 let (way, order) = name(i, &WAYS, 0);
                 f.write_fmt(fmt!("{}.{}", way, order))
@@ -274,6 +277,17 @@ impl Fault<'_> {
     /// Counts the fault, which ends with `ret`. Any context.
     #[inline(always)]
     pub(crate) fn count(self, ended: Ended, ret: VmFault) -> Counted {
+        self.count_times(ended, 1);
+        Counted(ret)
+    }
+
+    /// Counts so many pages as mapped besides that of the fault, which is counted by itself. Any context.
+    pub(super) fn count_around(self, pages: usize) {
+        self.count_times(Ended::AROUND, pages);
+    }
+
+    #[inline(always)]
+    fn count_times(self, ended: Ended, times: usize) {
         let sb = self.mapping().superblock();
         // SAFETY: By the invariant of `Mapping` the superblock is valid.
         let mut slot = unsafe { home(sb) };
@@ -281,13 +295,14 @@ impl Fault<'_> {
         if SUPERBLOCKS.read(slot) != sb as usize {
             match elsewhere(sb as usize, slot) {
                 Some(found) => slot = found,
-                None => return Counted(ret),
+                None => return,
             }
         }
-        // SAFETY: By the invariant of `Fault` the file is not evicted, so that its superblock stays
-        // bound, and has its counters. By that of `Ended` there is such a counter.
-        unsafe { percpu::inc(COUNTERS.read(slot) as *mut u64, ended.0) }
-        Counted(ret)
+        for _ in 0..times {
+            // SAFETY: By the invariant of `Fault` the file is not evicted, so that its superblock stays
+            // bound, and has its counters. By that of `Ended` there is such a counter.
+            unsafe { percpu::inc(COUNTERS.read(slot) as *mut u64, ended.0) }
+        }
     }
 
     /// [`Self::count`] of a fault that does not map anything.

@@ -25,6 +25,7 @@ use crate::{
     pgmap::{
         DaxDevice,
         DeviceMemory,
+        DevicePiece,
         DeviceReadGuard,
         Order, //
     }, //
@@ -95,6 +96,12 @@ impl<'a> Iomaps<'a> {
             iomaps.iter.flags |= bindings::IOMAP_WRITE;
         }
         iomaps
+    }
+
+    /// Has the filesystem asked for so many pages from the index on, of which one order is needed.
+    #[inline(always)]
+    pub(crate) fn look_ahead(&mut self, pages: usize) {
+        self.iter.len = (pages << PAGE_SHIFT) as u64;
     }
 
     /// Ends the extent that it is at, and asks the filesystem for the next one.
@@ -261,10 +268,34 @@ impl Extent<'_> {
         Ok(())
     }
 
-    /// Consumes as much as was asked for.
+    /// How many pages it has, as far as it was asked for.
+    pub(super) fn pages(&self) -> usize {
+        // SAFETY: By the type invariant `iter` is initialized.
+        let length = unsafe { bindings::rust_fsdax_iomap_length(&raw const *self.iter as *mut _) };
+        (length >> PAGE_SHIFT) as usize
+    }
+
+    /// The memory of as many of `pages` as the device has in one piece.
+    ///
+    /// # Errors
+    ///
+    /// What the device says.
+    pub(crate) fn piece<'g>(
+        &self,
+        device: &'g DeviceReadGuard,
+        pages: usize,
+    ) -> Result<DevicePiece<'g>> {
+        let iomap = &self.iter.iomap;
+        // SAFETY: The filesystem holds the device of its iomap.
+        let from = unsafe { DaxDevice::from_raw(iomap.dax_dev) };
+        from.piece(device, page_of(iomap, self.iter.pos), pages)
+    }
+
+    /// Consumes the order that was needed, and no more of what was asked for.
     #[inline(always)]
     pub(crate) fn done(self) {
         let length = (self.order.pages() << PAGE_SHIFT) as u64;
+        self.iter.len = length;
         // SAFETY: By the type invariant the iteration is at this extent.
         self.iter.status = unsafe { bindings::rust_fsdax_iomap_iter_advance(self.iter, length) };
     }
@@ -278,13 +309,20 @@ fn access<'g>(
     order: Order,
     device: &'g DeviceReadGuard,
 ) -> Result<DeviceMemory<'g>> {
-    let byte = iomap
-        .addr
-        .wrapping_add(pos.wrapping_sub(iomap.offset) as u64);
-    let pgoff = (byte >> PAGE_SHIFT) as usize;
+    let pgoff = page_of(iomap, pos);
 
     // SAFETY: The filesystem holds the device of its iomap.
     unsafe { DaxDevice::from_raw(iomap.dax_dev) }.access(device, pgoff, order)
+}
+
+/// The page offset of the device that `iomap` has at `pos`.
+#[inline(always)]
+fn page_of(iomap: &bindings::iomap, pos: i64) -> usize {
+    let byte = iomap
+        .addr
+        .wrapping_add(pos.wrapping_sub(iomap.offset) as u64);
+
+    (byte >> PAGE_SHIFT) as usize
 }
 
 /// Bad memory is `EIO` to whoever reads a file, though not to whoever maps it.

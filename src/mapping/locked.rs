@@ -102,7 +102,7 @@ impl<'m> Pages<'m> {
 
     /// The guard of `entry`, which was just stored, locked, at the position.
     #[inline(always)]
-    fn locked(&mut self, entry: Entry) -> LockedEntry<'m> {
+    pub(super) fn locked(&mut self, entry: Entry) -> LockedEntry<'m> {
         let index = entry.order().align(self.index());
 
         self.took(entry);
@@ -135,6 +135,13 @@ impl<'m> Pages<'m> {
         // SAFETY: `locked` is the guard, which goes; the entry keeps its reference.
         unsafe { self.replace(locked.entry.locked(), locked.entry) };
         self.wake(locked.entry);
+        core::mem::forget(locked);
+    }
+
+    /// Does what dropping `locked`, which is at the position, does without the i_pages lock.
+    pub(super) fn drop_entry(&mut self, locked: LockedEntry<'m>) {
+        // SAFETY: It is forgotten.
+        unsafe { locked.finish_at(self, locked.entry.kind() == Kind::Empty) };
         core::mem::forget(locked);
     }
 }
@@ -282,7 +289,7 @@ impl<'m> LockedEntry<'m> {
 
     /// The position of the entry, which is to be [looked up](Pages::look_up) unless it is stored at first.
     #[inline(always)]
-    fn pages(&self) -> Pages<'m> {
+    pub(super) fn pages(&self) -> Pages<'m> {
         // SAFETY: By the type invariant it is locked, and the slot is where it is, or unknown.
         unsafe { Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot) }
     }
@@ -314,6 +321,20 @@ impl<'m> LockedEntry<'m> {
     /// another block than the one that the entry names; or if the entry is tracked.
     #[inline(always)]
     pub(crate) fn track(&mut self, claim: Claim, dirty: bool) -> bool {
+        let mut pages = self.pages();
+        pages.look_up();
+        let tracked = self.track_at(&mut pages, claim, dirty);
+        if tracked {
+            pages.marks().mark_for_break();
+        }
+        pages.close();
+        tracked
+    }
+
+    /// [`Self::track`] where the i_pages lock is held, and `pages` is at the entry. It is not marked for
+    /// a break.
+    #[inline(always)]
+    pub(super) fn track_at(&mut self, pages: &mut Pages<'m>, claim: Claim, dirty: bool) -> bool {
         let order = self.entry.order();
         let pfn = claim.pfn();
         let fits = claim.entry() == self.id()
@@ -322,8 +343,6 @@ impl<'m> LockedEntry<'m> {
 
         match Entry::tracked(pfn, order) {
             Some(tracked) if fits => {
-                let mut pages = self.pages();
-                pages.look_up();
                 // The entry is visible as tracked from here on.
                 // SAFETY: `self` is the guard, before and afterwards, and the reference that of the claim.
                 unsafe { pages.replace(self.entry.locked(), tracked.locked()) };
@@ -331,12 +350,9 @@ impl<'m> LockedEntry<'m> {
                 self.entry = tracked;
                 // SAFETY: It just became a tracked one, of this claim as was seen above.
                 unsafe { claim.into_entry() };
-                let mut marks = pages.marks();
                 if dirty {
-                    marks.set(Mark::Dirty);
+                    pages.marks().set(Mark::Dirty);
                 }
-                marks.mark_for_break();
-                pages.close();
                 true
             }
             _ => false,
@@ -447,6 +463,11 @@ impl<'m> LockedEntry<'m> {
         core::mem::forget(self);
     }
 
+    /// Leaves the entry locked, for who knows of it without a guard: [`Around`](super::Around).
+    pub(super) fn leave_locked(self) {
+        core::mem::forget(self);
+    }
+
     /// [Zaps](Self::zap) the entry and removes it, with its marks.
     ///
     /// If the folio is busy the entry stays, zapped, and is unlocked.
@@ -517,6 +538,18 @@ impl<'m> LockedEntry<'m> {
     #[inline(always)]
     unsafe fn finish(&self, remove: bool) {
         let mut pages = self.pages();
+        // SAFETY: What the caller promises.
+        unsafe { self.finish_at(&mut pages, remove) };
+        pages.close();
+    }
+
+    /// [`Self::finish`] where the i_pages lock is held, and `pages` is at the entry, or is to be looked up.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::finish`].
+    #[inline(always)]
+    unsafe fn finish_at(&self, pages: &mut Pages<'m>, remove: bool) {
         if remove && !warn_on_once!(self.entry.kind() == Kind::Tracked) {
             // SAFETY: `self` is the guard, and the entry has no reference.
             unsafe { pages.remove(self.entry.locked()) };
@@ -526,7 +559,6 @@ impl<'m> LockedEntry<'m> {
         }
         // Both of the order that waiters saw; the position is where the entry starts.
         pages.wake(self.entry);
-        pages.close();
     }
 }
 

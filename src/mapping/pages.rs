@@ -206,6 +206,13 @@ impl<'m> Pages<'m> {
         Self::entry(unsafe { bindings::xas_load(&mut self.xas) })
     }
 
+    /// Moves to the next page offset, from one that was looked up. The entry there, if there is one.
+    #[inline(always)]
+    pub(super) fn step(&mut self) -> Option<Entry> {
+        // SAFETY: By the type invariant the lock is held.
+        Self::entry(unsafe { bindings::rust_fsdax_xas_next(&mut self.xas) })
+    }
+
     /// Moves to the next entry, up to page offset `last`.
     pub(super) fn find(&mut self, last: usize) -> Option<Entry> {
         loop {

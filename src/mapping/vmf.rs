@@ -79,6 +79,11 @@ impl<'a> Fault<'a> {
         Self(vmf, PhantomData)
     }
 
+    /// The C object.
+    pub(super) fn as_raw(self) -> *mut bindings::vm_fault {
+        self.0
+    }
+
     /// What the fault is about, which is constant.
     #[inline(always)]
     fn about(self) -> bindings::vm_fault__bindgen_ty_1 {
@@ -160,7 +165,7 @@ impl<'a> Fault<'a> {
 
     /// Whether the fault of `order` is about a part of what `locked` stands for.
     #[inline(always)]
-    fn is_about(self, locked: &LockedEntry<'_>, order: Order) -> bool {
+    pub(super) fn is_about(self, locked: &LockedEntry<'_>, order: Order) -> bool {
         let offset = self.index_of(order).wrapping_sub(locked.index());
 
         locked.mapping().address() == self.mapping().address()

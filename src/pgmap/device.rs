@@ -69,18 +69,58 @@ impl DaxDevice<'_> {
         pgoff: usize,
         order: Order,
     ) -> Result<DeviceMemory<'g>> {
+        let (pages, pfn, kaddr) = self.direct(pgoff, order.pages())?;
+        if pages < order.pages() || order.align(pfn) != pfn {
+            return Err(EINVAL);
+        }
+        if kaddr.is_null() {
+            return Err(EFAULT);
+        }
+        // INVARIANT: The device just gave access to it.
+        Ok(DeviceMemory {
+            device: self.0,
+            pfn,
+            kaddr,
+            _guard: PhantomData,
+        })
+    }
+
+    /// As many of `pages` at the page offset `pgoff` of the device as it has in one piece.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`, or what the device says.
+    pub(crate) fn piece<'g>(
+        self,
+        _guard: &'g DeviceReadGuard,
+        pgoff: usize,
+        pages: usize,
+    ) -> Result<DevicePiece<'g>> {
+        let (got, pfn, _) = self.direct(pgoff, pages)?;
+        // INVARIANT: The device just gave access to it.
+        Ok(DevicePiece {
+            pfn,
+            pages: got.min(pages),
+            _guard: PhantomData,
+        })
+    }
+
+    /// Number of pages, first pfn, and where the kernel has it, of up to `pages` at `pgoff`. The caller is
+    /// inside of `dax_read_lock()`.
+    #[inline(always)]
+    fn direct(self, pgoff: usize, pages: usize) -> Result<(usize, usize, *mut c_void)> {
         if inject::fails(Point::Access) {
             return Err(EIO);
         }
         let mut kaddr = core::ptr::null_mut();
         let mut pfn = 0;
 
-        // SAFETY: By the type invariant the device is valid, and the guard is the read lock.
+        // SAFETY: By the type invariant the device is valid, and the callers have the read lock.
         let length = unsafe {
             bindings::dax_direct_access(
                 self.0,
                 pgoff,
-                order.pages() as isize,
+                pages as isize,
                 bindings::dax_access_mode_DAX_ACCESS,
                 &mut kaddr,
                 &mut pfn,
@@ -88,15 +128,7 @@ impl DaxDevice<'_> {
         };
         match usize::try_from(length) {
             Err(_) => Err(Error::from_errno(length as i32)),
-            Ok(pages) if pages < order.pages() || order.align(pfn) != pfn => Err(EINVAL),
-            Ok(_) if kaddr.is_null() => Err(EFAULT),
-            // INVARIANT: The device just gave access to it.
-            Ok(_) => Ok(DeviceMemory {
-                device: self.0,
-                pfn,
-                kaddr,
-                _guard: PhantomData,
-            }),
+            Ok(length) => Ok((length, pfn, kaddr)),
         }
     }
 }
@@ -120,6 +152,41 @@ impl Drop for DeviceReadGuard {
     fn drop(&mut self) {
         // SAFETY: By the type invariant it is locked, and this unlocks it.
         unsafe { bindings::dax_read_unlock(self.0) }
+    }
+}
+
+/// Single pages that a DAX device gave access to in one piece.
+///
+/// # Invariants
+///
+/// Each of the `pages` from `pfn` on has a memmap and a pgmap, which stay while the guard is held: see
+/// [`DeviceMemory`].
+pub(crate) struct DevicePiece<'g> {
+    pfn: usize,
+    pages: usize,
+    _guard: PhantomData<&'g DeviceReadGuard>,
+}
+
+impl DevicePiece<'_> {
+    /// How many pages it has.
+    pub(crate) fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Takes a pgmap reference for the folio of its page `n`, if it has so many. Any context.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE`: it has less.
+    /// - As [`PgmapRef::live`].
+    #[inline(always)]
+    pub(crate) fn reference(&self, n: usize) -> Result<PgmapRef> {
+        if n >= self.pages {
+            return Err(ERANGE);
+        }
+        let pfn = self.pfn + n;
+        // SAFETY: By the type invariant the pfn has a pgmap, which stays while the guard is held.
+        unsafe { PgmapRef::live_of_page(pfn, pfn, Order::Pte) }
     }
 }
 

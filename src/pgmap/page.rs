@@ -106,6 +106,11 @@ impl<'p> Page<'p> {
         self.read(page_field::flags) & bindings::RUST_FSDAX_PG_HEAD != 0
     }
 
+    /// Whether memory failure has found it bad.
+    pub(crate) fn is_poisoned(self) -> bool {
+        self.read(page_field::flags) & bindings::RUST_FSDAX_PG_POISONED != 0
+    }
+
     /// The word that has the pgmap, or, in a tail page, an odd number that leads to the head.
     pub(crate) fn pgmap_word(self) -> usize {
         self.read(page_field::pgmap) as usize

@@ -53,6 +53,7 @@ mod thread;
 mod unmapping;
 
 mod api;
+mod around;
 mod breaks;
 mod cost;
 mod counters;

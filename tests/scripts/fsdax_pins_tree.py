@@ -36,9 +36,9 @@ dev s_id fs read.0 write.0 hole.0 sync.0 read.9 write.9 hole.9 sync.9 read.18 wr
 fallback.fit.9 fallback.extent.9 fallback.entries.9 fallback.shared.9 fallback.other_order.9 \
 fallback.no_memory.9 fallback.device.9 fallback.filesystem.9 \
 fallback.fit.18 fallback.extent.18 fallback.entries.18 fallback.shared.18 fallback.other_order.18 \
-fallback.no_memory.18 fallback.device.18 fallback.filesystem.18 copy retried failed
-121:1 pmem1 ext4 1200000 34 2 1 16 20 3 4 0 0 0 0 5 0 6 0 0 0 0 7 0 0 0 0 0 0 0 0 8 9 10
-121:2 a\\040b xfs 0 0 0 0 0 1 0 0 0 1 0 0 0 0 0 0 0 0 0 0 0 2 0 0 0 0 0 0 0 0 0
+fallback.no_memory.18 fallback.device.18 fallback.filesystem.18 copy retried failed around
+121:1 pmem1 ext4 1200000 34 2 1 16 20 3 4 0 0 0 0 5 0 6 0 0 0 0 7 0 0 0 0 0 0 0 0 8 9 10 11
+121:2 a\\040b xfs 0 0 0 0 0 1 0 0 0 1 0 0 0 0 0 0 0 0 0 0 0 2 0 0 0 0 0 0 0 0 0 0
 """
 EMPTY = tuple(text.splitlines(keepends=True)[0] for text in (MOUNTS, BUSY, WAITERS, FAULTS))
 MOUNTINFO = r"""22 28 0:20 / /proc rw,nosuid shared:5 - proc proc rw

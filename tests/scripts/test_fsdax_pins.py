@@ -55,7 +55,7 @@ class Parse(unittest.TestCase):
         self.assertEqual(list(faults.fallbacks), [9, 18])
         self.assertEqual((faults.fallbacks[9]["fit"], faults.fallbacks[9]["filesystem"]), (5, 7))
         self.assertEqual(self.state.faults[1].fallbacks[18]["extent"], 2)
-        self.assertEqual((faults.copy, faults.retried, faults.failed), (8, 9, 10))
+        self.assertEqual((faults.copy, faults.retried, faults.failed, faults.around), (8, 9, 10, 11))
         self.assertEqual(self.state.faults[1].s_id, "a b")
 
     def test_waiter_of_no_file(self) -> None:
@@ -198,8 +198,8 @@ class Golden(OnTree):
         self.check_golden("faults-none.txt", "--faults")
 
     def test_faults_of_an_order_and_a_reason_that_are_new(self) -> None:
-        self.tree.says(MOUNTS, BUSY, WAITERS, "dev s_id fs read.20 fallback.weather.20 copy retried failed\n"
-                                              "121:1 pmem1 ext4 5 3 0 0 0\n")
+        self.tree.says(MOUNTS, BUSY, WAITERS, "dev s_id fs read.20 fallback.weather.20 copy retried failed around\n"
+                                              "121:1 pmem1 ext4 5 3 0 0 0 0\n")
         self.check_golden("faults-new.txt", "--faults")
 
     def test_prometheus(self) -> None:

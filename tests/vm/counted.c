@@ -25,6 +25,7 @@ static const char *const columns[] = {
 	"fallback.fit.18", "fallback.extent.18", "fallback.entries.18", "fallback.shared.18",
 	"fallback.other_order.18", "fallback.no_memory.18", "fallback.device.18",
 	"fallback.filesystem.18", "copy", "retried", "failed",
+	"around",
 };
 
 /* The kernel asks for 1 GiB wherever it has no page table yet, for the smallest mapping. */
@@ -128,7 +129,10 @@ static void pages_are_counted(const struct env *e)
 	int fd = create_file(e, "f", N, OLD);
 	struct ended before = read_ended(e);
 	char *p = map_file(fd, N, RW), *q;
+	size_t around;
 
+	/* Else a load maps what is behind it, too. */
+	must(madvise(p, N * PAGE, MADV_RANDOM));
 	for (size_t i = 0; i < N; i++)
 		load(p, i);
 	check_ended(e, &before, "loads", "read.0", (int)N, NULL);
@@ -143,9 +147,17 @@ static void pages_are_counted(const struct env *e)
 	q = mmap(NULL, N * PAGE, RW, MAP_PRIVATE, fd, 0);
 	check(q != MAP_FAILED, "mmap: %m");
 	must(madvise(q, N * PAGE, MADV_NOHUGEPAGE));
+	must(madvise(q, N * PAGE, MADV_RANDOM));
 	q[5 * PAGE] = 1;
 	load(q, 6);
 	check_ended(e, &before, "private", "copy", 1, "read.0", 1, NULL);
+
+	/* A load behind another one, and what is left of 64 KiB then. */
+	must(madvise(q, N * PAGE, MADV_NORMAL));
+	around = 15 - ((uintptr_t)q / PAGE + 7) % 16;
+	load(q, 7);
+	check_ended(e, &before, "in sequence", "read.0", 1, "around",
+		    (int)(around < N - 8 ? around : N - 8), NULL);
 
 	must(munmap(p, N * PAGE));
 	must(ftruncate(fd, 2 * N * PAGE));
@@ -211,6 +223,7 @@ static char *map_beside(int fd, size_t pages, size_t skew, int flags)
 
 	check(p != MAP_FAILED, "mmap: %m");
 	must(madvise(p, pages * PAGE, MADV_HUGEPAGE));
+	must(madvise(p, pages * PAGE, MADV_RANDOM));
 	return p;
 }
 

@@ -154,6 +154,8 @@ static void interrupted_break_leaves_busy(const struct env *e)
 	job.fd = create_file(e, "f", N, 100);
 	ino = inode_of(job.fd);
 	p = map_file(job.fd, N, RW);
+	/* No other pages than those that are pinned. */
+	must(madvise(p, N * PAGE, MADV_RANDOM));
 	pin_pages(&pin, p + 5 * PAGE, 2);
 	job_start(&job);
 	check(job_sleeps(&job), "punch did not wait");
