@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a read fault maps besides its own page. */
 #include <linux/align.h>
+#include <linux/bitmap.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
@@ -79,29 +80,20 @@ u32 rust_fsdax_vmf_around(struct vm_fault *vmf)
  * @around: which, as rust_fsdax_vmf_around() said
  *
  * These follow on @page in the memmap, and stay during the call.  Where something
- * is mapped since, it stays, and counts.
+ * is mapped since, it stays.
  *
- * Context: Process context, with the vma locked.  May sleep, if the page table is
- * gone again.
- * Return: How many are mapped.
+ * Context: Process context, with the vma locked.
+ * Return: How many were mapped.
  */
 unsigned int rust_fsdax_map_around(struct vm_fault *vmf, struct page *page,
 				   u32 around)
 {
-	unsigned int mapped = 0;
+	const unsigned long all = around;
+	unsigned long good = 0;
+	unsigned int n;
 
-	for (; around; around &= around - 1) {
-		const unsigned int n = __ffs(around);
-		struct vm_fault one = {
-			.vma = vmf->vma,
-			.address = vmf->address + n * PAGE_SIZE,
-		};
-
-		if (PageHWPoison(page + n))
-			continue;
-		if (vmf_insert_page_mkwrite(&one, page + n, false) != VM_FAULT_NOPAGE)
-			break;
-		mapped++;
-	}
-	return mapped;
+	for_each_set_bit(n, &all, RUST_FSDAX_AROUND_PAGES)
+		if (!PageHWPoison(page + n))
+			good |= 1UL << n;
+	return rust_fsdax_insert_pages_around(vmf, page, good);
 }

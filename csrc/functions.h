@@ -122,6 +122,14 @@ void rust_fsdax_trace_insert_pfn_mkwrite(struct inode *inode,
 void rust_fsdax_trace_writeback_one(struct inode *inode, pgoff_t index,
 				    pgoff_t count);
 void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry);
+unsigned int rust_fsdax_insert_pages_around(struct vm_fault *vmf,
+					    struct page *page,
+					    unsigned long pages);
+#ifndef __BINDGEN__
+/* Of mm/internal.h. */
+unsigned int vmf_insert_pages_around(struct vm_fault *vmf, struct page *page,
+				     unsigned long pages);
+#endif
 
 /* sleep.c */
 void rust_fsdax_wait_init(struct wait_bit_queue_entry *entry,

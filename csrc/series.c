@@ -34,6 +34,7 @@
 #pragma weak next_dev_pagemap
 #pragma weak prep_compound_page
 #pragma weak tryget_dev_pagemap
+#pragma weak vmf_insert_pages_around
 #pragma weak xas_replace
 
 void prep_compound_page(struct page *page, unsigned int order);
@@ -51,12 +52,19 @@ bool rust_fsdax_kernel_has_series(void)
 	       fsdax_register_folio_ops && fsdax_unregister_folio_ops &&
 	       iomap_iter && iomap_iter_advance && mm_get_huge_zero_folio &&
 	       next_dev_pagemap && prep_compound_page && tryget_dev_pagemap &&
-	       xas_replace;
+	       vmf_insert_pages_around && xas_replace;
 }
 
 void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry)
 {
 	return xas_replace(xas, entry);
+}
+
+unsigned int rust_fsdax_insert_pages_around(struct vm_fault *vmf,
+					    struct page *page,
+					    unsigned long pages)
+{
+	return vmf_insert_pages_around(vmf, page, pages);
 }
 
 int rust_fsdax_register_folio_ops(const struct fsdax_folio_ops *ops)
