@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Saves the data of rust_fsdax, its coverage counters among them, to a file:
- * when it goes, after its last instruction, and when the guest ends.
+ * when it goes, after its last instruction, and when the guest ends. Who wants
+ * them meanwhile reads /proc/fsdax_counters; "base" is the address of its first
+ * byte.
  */
 #include <linux/fs.h>
 #include <linux/module.h>
+#include <linux/proc_fs.h>
 #include <linux/reboot.h>
 
 static char *out;
 module_param(out, charp, 0400);
 MODULE_PARM_DESC(out, "path of the files, to which .0, .1 and so on is added");
+
+static ulong base;
+module_param(base, ulong, 0400);
+MODULE_PARM_DESC(base, "set by us: the address of the data");
 
 /* Changes under the mutex of the notifier chains, by one thread at a time. */
 static struct module *loaded;
@@ -47,6 +54,38 @@ free:
 	kfree(name);
 }
 
+/* The module does not go while somebody reads. */
+static DEFINE_MUTEX(reading);
+
+static void set_loaded(struct module *mod)
+{
+	mutex_lock(&reading);
+	loaded = mod;
+	base = mod ? (ulong)mod->mem[MOD_DATA].base : 0;
+	mutex_unlock(&reading);
+}
+
+static ssize_t read_now(struct file *file, char __user *to, size_t size,
+			loff_t *pos)
+{
+	const struct module_memory *data;
+	ssize_t done = -ENODEV;
+
+	mutex_lock(&reading);
+	if (loaded) {
+		data = &loaded->mem[MOD_DATA];
+		done = simple_read_from_buffer(to, size, pos, data->base,
+					       data->size);
+	}
+	mutex_unlock(&reading);
+	return done;
+}
+
+static const struct proc_ops now = {
+	.proc_read = read_now,
+	.proc_lseek = default_llseek,
+};
+
 static int module_changes(struct notifier_block *nb, unsigned long state,
 			  void *subject)
 {
@@ -55,10 +94,10 @@ static int module_changes(struct notifier_block *nb, unsigned long state,
 	if (strcmp(mod->name, "rust_fsdax"))
 		return NOTIFY_DONE;
 	if (state == MODULE_STATE_COMING)
-		loaded = mod;
+		set_loaded(mod);
 	if (state == MODULE_STATE_GOING) {
 		save(&mod->mem[MOD_DATA]);
-		loaded = NULL;
+		set_loaded(NULL);
 	}
 	return NOTIFY_OK;
 }
@@ -84,6 +123,10 @@ static int __init counters_init(void)
 	if (err)
 		return err;
 	err = register_module_notifier(&on_module);
+	if (!err && !proc_create("fsdax_counters", 0400, NULL, &now)) {
+		unregister_module_notifier(&on_module);
+		err = -ENOMEM;
+	}
 	if (err)
 		unregister_reboot_notifier(&on_reboot);
 	return err;
