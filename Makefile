@@ -13,6 +13,7 @@ help:
 	@echo 'make test             run the tests (host, KUnit, guests with a debug kernel) [ARGS=--long]'
 	@echo 'make bench            compare what both cost, as a table   [ARGS="--fs ext4 --only fault_*"]'
 	@echo 'make soak             the randomized stress for long      [ARGS="--minutes 60"]'
+	@echo 'make fuzz             random programs of system calls, compared with a model [ARGS="--seconds 3600"]'
 	@echo 'make powerfail        what a power failure leaves, stock and rust_fsdax [ARGS="--seed 7"]'
 	@echo 'make kcsan            the same on a kernel that looks for data races'
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
@@ -41,8 +42,8 @@ python:
 	@command -v python3 >/dev/null || \
 		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
-.PHONY: demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series deb
-demo test bench check soak model powerfail coverage matrix htmldocs rustdoc series deb: python
+.PHONY: demo test bench check soak fuzz model powerfail coverage matrix htmldocs rustdoc series deb
+demo test bench check soak fuzz model powerfail coverage matrix htmldocs rustdoc series deb: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ class Guest:
     append: str = ""
     share: Path | None = None
     timeout: int = DEFAULT_TIMEOUT_S
+    stop: threading.Event | None = None  # ends it before
     programs: Path = BUILD / "vm-bin"
     results: Path = BUILD / "results"
 
@@ -107,11 +109,11 @@ class Guest:
             if not output:
                 subprocess.run(command, check=False)
                 timed_out = False
-            elif (timed_out := _stream(command, self.timeout, output, started)) \
-                    and not started.exists() and not self.kvm:
+            elif (timed_out := _stream(command, self.timeout, output, started, self.stop)) \
+                    and not (started.exists() or self.kvm or (self.stop and self.stop.is_set())):
                 # Seen once in some forty boots under TCG on a loaded host, before init.
                 step(f"The guest hung before it ran anything; see {shown(console)}. Booting it again.")
-                timed_out = _stream(command, self.timeout, output, started)
+                timed_out = _stream(command, self.timeout, output, started, self.stop)
             status_file = control / "status"
             text = status_file.read_text().strip() if status_file.exists() else ""
         if timed_out:
@@ -278,10 +280,11 @@ def _until_rule(splat: list[str]) -> list[str]:
     return splat[:ends[0]] if ends else splat
 
 
-def _stream(command: list[str], timeout: int, output: BinaryIO, started: Path) -> bool:
+def _stream(command: list[str], timeout: int, output: BinaryIO, started: Path,
+            stop: threading.Event | None) -> bool:
     """Copy a command's output; True if it had to be stopped.
 
-    It is also stopped if the file STARTED is not there after BOOT_TIMEOUT_S.
+    It is also stopped if the file STARTED is not there after BOOT_TIMEOUT_S, and when STOP is set.
     """
     begin = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child, \
@@ -290,7 +293,7 @@ def _stream(command: list[str], timeout: int, output: BinaryIO, started: Path) -
         selector.register(child.stdout, selectors.EVENT_READ)
         try:
             while (elapsed := time.monotonic() - begin) < timeout:
-                if elapsed > BOOT_TIMEOUT_S and not started.exists():
+                if (elapsed > BOOT_TIMEOUT_S and not started.exists()) or (stop and stop.is_set()):
                     return True
                 if not selector.select(min(timeout - elapsed, 5)):
                     continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Compiles the guest programs of tests/vm and bench, and a selftest of the kernel.
+"""Compiles the guest programs of tests/vm, tests/fuzz and bench, and a selftest of the kernel.
 
 A source with a main() is a program. The other sources of its directory and those of tests/vm are
 linked into it. A *_preload.c is a library for LD_PRELOAD.
@@ -13,7 +13,7 @@ from .cache import lock
 from .progress import BUILD, CHECKOUT, LOGS, run_logged
 
 SOURCES = CHECKOUT / "tests/vm"
-_PLACES = (SOURCES, CHECKOUT / "bench")
+_PLACES = (SOURCES, CHECKOUT / "tests/fuzz", CHECKOUT / "bench")
 _OUT = BUILD / "vm-bin"
 _FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
 _LIBRARY_FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]

@@ -49,13 +49,15 @@ _MEANINGS = {guest.STATUS_SPLAT: "the kernel complained", guest.STATUS_TIMEOUT: 
              guest.STATUS_DIED: "the guest died"}
 # What they reached when the last suite was added, rounded down.
 _KUNIT_COVERAGE = 73
+# On each file system: a minute for both together, boots not counted.
+_FUZZ_PROGRAMS = 40
 _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 
 
 # What takes longest begins first, so that nothing is alone at the end.
 _LONGEST = ("model", "scripts", "kunit", "test_xfs_huge", "test_inject", "test_xfs_reflink", "test_xfs",
             "test_options", "test_ext4_huge", "test_nvdimm", "test_stock", "test_observe", "test_xfs_layout",
-            "test_ext4_layout", "test_xfs_stress", "coverage", "test_ext4", "kunit-module", "test_devdax",
+            "test_ext4_layout", "test_xfs_stress", "coverage", "fuzz", "test_ext4", "kunit-module", "test_devdax",
             "test_ext4_stress", "test_module", "test_fsdev", "test_tools", "test_stock_options", "test_xfs_powerfail")
 
 
@@ -87,7 +89,7 @@ def all_suites(long: bool = False) -> list[Suite]:
     return [Suite("scripts", partial(_scripts, long), beside=True, guest=False), Suite("audit", _audit), *host,
             Suite("series", _series), Suite("kunit", _kunit_built_in, beside=True),
             Suite("model", _model, beside=True, guest=False), Suite("coverage", _coverage, beside=True),
-            *module_suites(Setup(), long),
+            Suite("fuzz", _fuzz, beside=True), *module_suites(Setup(), long),
             *([Suite("deb", debtest.run)] if long else [])]
 
 
@@ -240,6 +242,22 @@ def _coverage() -> ktap.Report:
     if done.returncode:
         step(f"coverage: see {shown(log)}")
     return ktap.Report([ktap.Case(name, "failed" if done.returncode else "passed")])
+
+
+def _fuzz() -> ktap.Report:
+    """The first programs of scripts/fuzz."""
+    cases = []
+    for fs in ("ext4", "xfs"):
+        log = LOGS / f"fuzz-{fs}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as out:
+            done = subprocess.run([CHECKOUT / "scripts/fuzz", f"--fs={fs}", "--seed=1", f"--programs={_FUZZ_PROGRAMS}"],
+                                  stdout=out, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            step(f"fuzz: see {shown(log)}")
+        cases.append(ktap.Case(f"{_FUZZ_PROGRAMS} programs on {fs} agree with the model",
+                               "failed" if done.returncode else "passed"))
+    return ktap.Report(cases)
 
 
 def _counted(done: subprocess.CompletedProcess[str], result: re.Pattern[str], count: re.Pattern[str],
