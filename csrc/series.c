@@ -39,20 +39,40 @@
 
 void prep_compound_page(struct page *page, unsigned int order);
 
+/*
+ * That a name is there is asked of addresses in memory: what code itself can say
+ * is near the code on some architectures, which 0 is not.
+ */
+static const void *const needed[] = {
+#ifdef CONFIG_MEMCG
+	count_memcg_events,
+#endif
+	dax_entry_mkclean,
+	dax_register_provider,
+	dax_trace_insert_pfn_mkwrite,
+	dax_trace_load_hole,
+	dax_trace_pmd_load_hole,
+	dax_trace_writeback_one,
+	dax_unregister_provider,
+	finish_fault,
+	fsdax_register_folio_ops,
+	fsdax_unregister_folio_ops,
+	iomap_iter,
+	iomap_iter_advance,
+	mm_get_huge_zero_folio,
+	next_dev_pagemap,
+	prep_compound_page,
+	tryget_dev_pagemap,
+	vmf_insert_pages_around,
+	xas_replace,
+};
+
 bool rust_fsdax_kernel_has_series(void)
 {
-#ifdef CONFIG_MEMCG
-	if (!count_memcg_events)
-		return false;
-#endif
-	return dax_entry_mkclean && dax_register_provider &&
-	       dax_trace_insert_pfn_mkwrite && dax_trace_load_hole &&
-	       dax_trace_pmd_load_hole && dax_trace_writeback_one &&
-	       dax_unregister_provider && finish_fault &&
-	       fsdax_register_folio_ops && fsdax_unregister_folio_ops &&
-	       iomap_iter && iomap_iter_advance && mm_get_huge_zero_folio &&
-	       next_dev_pagemap && prep_compound_page && tryget_dev_pagemap &&
-	       vmf_insert_pages_around && xas_replace;
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!READ_ONCE(needed[i]))
+			return false;
+	return true;
 }
 
 void *rust_fsdax_xas_replace(struct xa_state *xas, void *entry)

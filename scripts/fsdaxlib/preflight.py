@@ -47,6 +47,8 @@ def problems(tree: Path, run: Callable[[list[str]], str] = _first_line) -> Itera
     for option in _OPTIONS:
         if f"CONFIG_{option}=y\n" not in config:
             yield f"CONFIG_{option} is off: build the kernel with it"
+    if (pages := re.search(r"^CONFIG_PAGE_SHIFT=(\d+)$", config, re.MULTILINE)) and pages[1] != "12":
+        yield f"the kernel has pages of {1 << int(pages[1]) - 10} KiB: build one with pages of 4 KiB"
     yield from _missing_files(tree)
     yield from _other_compilers(config, run)
 
