@@ -20,12 +20,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "lib.h"
 
 #define TRACING	"/sys/kernel/tracing"
 #define BUFFER	TRACING "/instances/fsdax_test"
 #define PROBE	"fsdax_test/flush"
-/* What dax_flush() ends in, on x86. */
+/* What dax_flush() ends in. */
 #define FLUSH	"arch_wb_cache_pmem"
 
 bool write_text(const char *path, const char *text)
@@ -66,7 +67,8 @@ void flush_count_start(void)
 	if (access(TRACING "/events/" PROBE, F_OK)) {
 		int fd = open(TRACING "/kprobe_events", O_WRONLY | O_APPEND);
 		const char *probe = "p:" PROBE
-				    " " FLUSH " addr=%di:x64 size=%si:u64\n";
+				    " " FLUSH " addr=" FIRST_ARGUMENT
+				    ":x64 size=" SECOND_ARGUMENT ":u64\n";
 
 		check(fd >= 0, "no kprobe events in this kernel: %m");
 		check(write(fd, probe, strlen(probe)) > 0,

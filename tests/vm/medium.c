@@ -11,24 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "lib.h"
 #include "medium.h"
 
 #define COPY_DEV	"/dev/pmem2"
 #define COPY_DIR	"/mnt/after"
-
-static uint64_t ask(enum medium_request request, uint64_t device, uint64_t start, uint64_t bytes)
-{
-	uint64_t answer = 0;
-
-	/* Of a CPU without the plugin the answer is 0. */
-	asm volatile(".byte 0x0f, 0x1f, 0x80; .long %c5"
-		     : "+a" (answer)
-		     : "D" ((uint64_t)request), "S" (device), "d" (start), "c" (bytes),
-		       "i" (MEDIUM_REQUEST)
-		     : "memory");
-	return answer;
-}
 
 static uint64_t number_of(const struct env *e)
 {
@@ -37,7 +25,7 @@ static uint64_t number_of(const struct env *e)
 
 bool medium_watched(void)
 {
-	return ask(MEDIUM_DEVICES, 0, 0, 0) != 0;
+	return ask_medium(MEDIUM_DEVICES, 0, 0, 0) != 0;
 }
 
 size_t medium_unflushed(const struct env *e, int fd)
@@ -62,7 +50,8 @@ size_t medium_unflushed(const struct env *e, int fd)
 			/* Nobody reads what is there. */
 			if (x->fe_flags & FIEMAP_EXTENT_UNWRITTEN)
 				continue;
-			n = ask(MEDIUM_UNFLUSHED, number_of(e), x->fe_physical, x->fe_length);
+			n = ask_medium(MEDIUM_UNFLUSHED, number_of(e), x->fe_physical,
+				       x->fe_length);
 			check(n != MEDIUM_BAD, "bad request for an extent");
 			lines += n;
 		}
@@ -80,7 +69,7 @@ const char *medium_after_power_failure(const struct env *e)
 {
 	const char *options = strcmp(e->fs, "xfs") ? "dax=never" : "dax=never,nouuid";
 
-	check(ask(MEDIUM_POWER_FAILURE, number_of(e), 0, 0) == 0, "no copy of the medium");
+	check(ask_medium(MEDIUM_POWER_FAILURE, number_of(e), 0, 0) == 0, "no copy of the medium");
 	mkdir(COPY_DIR, 0755);
 	at_fail(unmount_copy, NULL);
 	check(!mount(COPY_DEV, COPY_DIR, e->fs, MS_RDONLY, options),

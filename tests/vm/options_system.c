@@ -19,10 +19,12 @@
 #include <sys/ptrace.h>
 #include <sys/quota.h>
 #include <sys/sendfile.h>
+#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "options.h"
 
 #define RW	(PROT_READ | PROT_WRITE)
@@ -142,6 +144,7 @@ static void breakpoint(const char *program)
 	const uintptr_t at = (uintptr_t)getopt;
 	pid_t pid = start_program(program, true);
 	struct user_regs_struct regs;
+	struct iovec all = { &regs, sizeof(regs) };
 	int status = next_stop(pid), hits = 0;
 	long word;
 
@@ -150,16 +153,16 @@ static void breakpoint(const char *program)
 	word = ptrace(PTRACE_PEEKTEXT, pid, at, NULL);
 	check(!errno && word == *(long *)at, "the text of %s is another one", program);
 	for (;;) {
-		must(ptrace(PTRACE_POKETEXT, pid, at, (word & ~0xffl) | 0xcc));
+		must(ptrace(PTRACE_POKETEXT, pid, at, WITH_BREAKPOINT(word)));
 		must(ptrace(PTRACE_CONT, pid, NULL, NULL));
 		status = next_stop(pid);
 		if (!WIFSTOPPED(status))
 			break;
-		must(ptrace(PTRACE_GETREGS, pid, NULL, &regs));
-		check(regs.rip == at + 1, "it stopped at %#llx", regs.rip);
+		must(ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all));
+		check(WHERE(regs) == at + AFTER_BREAKPOINT, "it stopped at %#llx", WHERE(regs));
 		hits++;
-		regs.rip = at;
-		must(ptrace(PTRACE_SETREGS, pid, NULL, &regs));
+		WHERE(regs) = at;
+		must(ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &all));
 		must(ptrace(PTRACE_POKETEXT, pid, at, word));
 		must(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL));
 		check(WIFSTOPPED(next_stop(pid)), "it did not survive a step");

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "lib.h"
 #include "medium.h"
 #include "pf_file.h"
@@ -89,8 +90,8 @@ void pf_store_and_flush(struct pf_file *f, size_t i)
 
 	pf_store_sync(f, i);
 	for (char *line = page; line < page + PAGE; line += 64)
-		asm volatile("clwb %0" : "+m" (*line));
-	asm volatile("sfence" : : : "memory");
+		clean_line(line);
+	lines_written();
 	f->durable[i] = true;
 }
 
@@ -104,7 +105,8 @@ void pf_store_same_and_flush(struct pf_file *f, size_t i)
 	char *line = f->sync_map + i * PAGE;
 
 	*(volatile uint64_t *)line = f->stamp[i];
-	asm volatile("clwb %0; sfence" : "+m" (*line) : : "memory");
+	clean_line(line);
+	lines_written();
 }
 
 void pf_write_same(struct pf_file *f, size_t i)

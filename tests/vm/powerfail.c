@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "lib.h"
 #include "medium.h"
 #include "pf_file.h"
@@ -39,9 +40,11 @@ static void the_check_itself(const struct env *e)
 	      medium_unflushed(e, f.fd));
 	/* The medium has the old data. */
 	pf_power_failure(&f);
-	asm volatile("clflushopt %0; sfence" : "+m" (f.map[PAGE]));
+	flush_line_opt(&f.map[PAGE]);
+	lines_written();
 	check(medium_unflushed(e, f.fd) == 2, "a line that was flushed is not on the medium");
-	asm volatile("clflush %0; sfence" : "+m" (f.map[0]));
+	flush_line(&f.map[0]);
+	lines_written();
 	f.durable[0] = false;
 	f.durable[1] = false;
 	pf_power_failure(&f);
