@@ -20,6 +20,7 @@ help:
 	@echo 'make coverage         which lines of the module the tests reach, and why not the others'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, types, spelling'
 	@echo 'make matrix           every kernel series: apply, check, build, boot, KUnit, demo'
+	@echo 'make arm64            compile for arm64, boot it emulated, KUnit, short scenarios [ARGS="test_xfs"]'
 	@echo 'make htmldocs         render Documentation/ as HTML, with the kernel-doc of the API'
 	@echo 'make rustdoc          render what src/ says of its items, as HTML'
 	@echo 'make series           unpack the patches onto a git tree, or write them back [ARGS="unpack DIR"]'
@@ -42,8 +43,8 @@ python:
 	@command -v python3 >/dev/null || \
 		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
-.PHONY: demo test bench check soak fuzz model powerfail coverage matrix htmldocs rustdoc series deb
-demo test bench check soak fuzz model powerfail coverage matrix htmldocs rustdoc series deb: python
+.PHONY: demo test bench check soak fuzz model powerfail coverage matrix arm64 htmldocs rustdoc series deb
+demo test bench check soak fuzz model powerfail coverage matrix arm64 htmldocs rustdoc series deb: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

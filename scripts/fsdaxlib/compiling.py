@@ -65,7 +65,8 @@ class Checked:
 
     def patches(self) -> None:
         """Compile what the series touches. W=1 may find nothing in it."""
-        self.objects(touched(kernel.patches(self._origin.series)), LOGS / f"compile-{self._origin.series}.log",
+        self.objects(touched(kernel.patches(self._origin.series)),
+                     LOGS / f"compile-{self._origin.series}-{self._kind}.log",
                      f"compile what patches/linux-{self._origin.series} touches")
 
     def objects(self, names: list[str], log: Path, what: str, changed: list[Bind] | None = None) -> None:
@@ -75,9 +76,9 @@ class Checked:
 
     def module(self) -> None:
         """Compile the module; there are no symbols to link it with."""
-        out = BUILD / f"modules-{self._origin.series}-check"
+        out = BUILD / f"modules-{self._origin.series}-{self._kind}"
         out.mkdir(parents=True, exist_ok=True)
-        log = LOGS / f"module-{self._origin.series}-check.log"
+        log = LOGS / f"module-{self._origin.series}-{self._kind}.log"
         self._make(self._entry, ["W=1", f"M={SOURCE_INSIDE}", f"MO={_OUT_INSIDE}", "KBUILD_MODPOST_WARN=1",
                                  "modules"], log, f"compile the module for Linux {self._origin.release}",
                    [Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)])
@@ -98,5 +99,6 @@ class Checked:
               binds: list[Bind] | None = None) -> None:
         with cache.lock(cache.lock_path(f"{entry.name}.use"), "another check of this series"):
             run_logged(kernel.make(toolchain.ensure(), self._tree, arguments,
-                                   [Bind(entry, kernel.KERNEL_INSIDE, writable=True), *(binds or [])]),
+                                   [Bind(entry, kernel.KERNEL_INSIDE, writable=True), *(binds or [])],
+                                   compiler=kernel.compiler(self._kind)),
                        log, what)

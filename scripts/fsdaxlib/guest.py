@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from . import sandbox
+from . import arm64, sandbox
 from .progress import BUILD, CHECKOUT, Misuse, shown, step
 from .sandbox import Bind
 
@@ -62,6 +62,7 @@ class Guest:
     modules: Path  # /lib/modules in the guest
     kind: str
     module: Path | None = None  # rust_fsdax.ko
+    emulator: Path | None = None  # the root with QEMU, if the guest is arm64.KIND
     smp: int = DEFAULT_SMP
     mem: int = DEFAULT_MEM_MIB
     icount: bool = False
@@ -85,13 +86,13 @@ class Guest:
 
         Its output goes to ours, or to OUTPUT.
         """
-        job = f"stty -F /dev/ttyS1 raw -echo\nsetsid -w {shlex.join(argv)} </dev/null >&3 2>&3"
+        job = f"stty -F {self._port} raw -echo\nsetsid -w {shlex.join(argv)} </dev/null >&3 2>&3"
         return self._boot(job, console, allow_splat, output or sys.stdout.buffer)
 
     def shell(self, console: Path) -> int:
         """Give the user a shell in the guest."""
         size = shutil.get_terminal_size()
-        job = (f"stty -F /dev/ttyS1 sane rows {size.lines} cols {size.columns}\n"
+        job = (f"stty -F {self._port} sane rows {size.lines} cols {size.columns}\n"
                f"TERM={shlex.quote(os.environ.get('TERM', 'dumb'))} setsid -w -c bash -l <&3 >&3 2>&3")
         return self._boot(job, console, allow_splat=True, output=None)
 
@@ -138,14 +139,15 @@ class Guest:
         shutil.copy(Path(__file__).with_name("guest-init"), control / "init")
         (control / "init").chmod(0o755)
         env = {
+            "FSDAX_PORT": self._port,
             "FSDAX_CHECKOUT": str(CHECKOUT),
             "FSDAX_KERNEL": self.kind,
             "FSDAX_KO": str(self.module or ""),
             "FSDAX_BIN": str(self.programs),
             "FSDAX_RESULTS": str(self.results),
             "FSDAX_SHARE": str(self.share or ""),
-            "FSDAX_KUNIT_ARGS": " ".join(KUNIT_ARGS),
-            "FSDAX_NVDIMM": "1" if self.nvdimm else "",
+            "FSDAX_KUNIT_ARGS": " ".join(self._kunit_args),
+            "FSDAX_NVDIMM": "1" if self.nvdimm or self.emulator else "",
         }
         lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
         lines += [f"share {tag} {shlex.quote(str(inside))} {'rw' if writable else 'ro'}"
@@ -162,25 +164,46 @@ class Guest:
         shares.append(("results", self.results, self.results, True))
         return shares
 
+    @property
+    def _port(self) -> str:
+        """What the guest writes its output to."""
+        return arm64.OUTPUT_PORT if self.emulator else "/dev/ttyS1"
+
+    @property
+    def _kunit_args(self) -> tuple[str, ...]:
+        return arm64.kunit_args(self.mem) if self.emulator else KUNIT_ARGS
+
     def _command(self, control: Path, console: Path) -> list[str]:
         exports = [("root", self.root, False), ("control", control, True)]
         exports += [(tag, host, writable) for tag, host, _, writable in self._shares()]
-        image = Path("/guest/bzImage")
+        image = Path("/guest/kernel")
         binds = [Bind(self.image, image), Bind(console.parent, Path("/guest/log"), writable=True)]
         binds += [Bind(host, Path("/guest") / tag, writable) for tag, host, writable in exports]
         if self.plugin:
             binds.append(Bind(self.plugin, Path("/guest/plugin.so")))
+        line = [*(arm64.machine(self.mem, self.smp) if self.emulator else self._machine()),
+                "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                "-chardev", f"file,id=console,path=/guest/log/{console.name}",
+                "-serial", "chardev:console",
+                "-chardev", "stdio,id=output,signal=off",
+                *(arm64.output("output") if self.emulator else ["-serial", "chardev:output"]),
+                "-kernel", str(image), "-append", self._cmdline()]
+        if self.plugin:
+            line += ["-plugin", ",".join(["file=/guest/plugin.so", *self._plugin_arguments()])]
+        for tag, _, writable in exports:
+            line += ["-virtfs", f"local,path=/guest/{tag},mount_tag={tag},security_model=none,"
+                     f"multidevs=remap,readonly={'off' if writable else 'on'}"]
+        return sandbox.command(self.emulator or self.root, line, binds=binds,
+                               devices=["/dev/kvm"] if self.kvm else [])
+
+    def _machine(self) -> list[str]:
+        """QEMU and the machine that it emulates, for x86."""
         memory = self.mem + (0 if self.pmem == PMEM_MIB else 2 * self.pmem)
-        line = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-                "-no-reboot", "-machine", f"pc,nvdimm={'on' if self.nvdimm else 'off'}",
+        line = ["qemu-system-x86_64", "-machine", f"pc,nvdimm={'on' if self.nvdimm else 'off'}",
                 "-m", f"{memory}M" + (f",slots=4,maxmem={self.mem + 4 * _NVDIMM_MIB}M"
                                         if self.nvdimm else ""),
                 # The CPUs of a socket are on one node.
-                "-smp", str(1 if self.icount else self.smp) + (",sockets=2" if self.numa else ""),
-                "-chardev", f"file,id=console,path=/guest/log/{console.name}",
-                "-serial", "chardev:console",
-                "-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output",
-                "-kernel", str(image), "-append", self._cmdline()]
+                "-smp", str(1 if self.icount else self.smp) + (",sockets=2" if self.numa else "")]
         if self.numa:
             half = memory // 2
             for node, cpus in enumerate(_halves(self.smp)):
@@ -192,19 +215,13 @@ class Guest:
             line += ["-accel", "kvm"]
         else:
             line += ["-accel", "tcg,thread=multi"]
-        if self.plugin:
-            line += ["-plugin", ",".join(["file=/guest/plugin.so", *self._plugin_arguments()])]
         line += ["-cpu", self._cpu()]
         for number in range(2) if self.nvdimm else ():
             line += ["-object", f"memory-backend-ram,id=memory{number},"
                      f"size={_NVDIMM_MIB + _NVDIMM_LABEL_MIB}M",
                      "-device", f"nvdimm,id=nvdimm{number},memdev=memory{number},"
                      f"label-size={_NVDIMM_LABEL_MIB}M"]
-        for tag, _, writable in exports:
-            line += ["-virtfs", f"local,path=/guest/{tag},mount_tag={tag},security_model=none,"
-                     f"multidevs=remap,readonly={'off' if writable else 'on'}"]
-        return sandbox.command(self.root, line, binds=binds,
-                               devices=["/dev/kvm"] if self.kvm else [])
+        return line
 
     def _cpu(self) -> str:
         if self.kvm:
@@ -232,16 +249,22 @@ class Guest:
 
     def _cmdline(self) -> str:
         # A busy host may keep the timer from ticking while the kernel looks whether it does.
-        words = ["console=ttyS0", "panic=-1", "no_timer_check", "root=control", "rootfstype=9p", "rw",
+        first = [f"console={arm64.CONSOLE}", "panic=-1"] if self.emulator else \
+            ["console=ttyS0", "panic=-1", "no_timer_check"]
+        memory = [] if self.emulator else \
+            [KUNIT_RANGE, *(f"memmap={self.pmem}M!{base}M" for base in self._pmem_bases())]
+        words = [*first, "root=control", "rootfstype=9p", "rw",
                  "init=/init", "rootflags=trans=virtio,version=9p2000.L",
-                 "kunit.enable=1", "kunit.autorun=1", KUNIT_RANGE,
-                 *(f"memmap={self.pmem}M!{base}M" for base in self._pmem_bases()),
-                 *(f"rust_fsdax.{argument}" for argument in KUNIT_ARGS)]
+                 "kunit.enable=1", "kunit.autorun=1", *memory,
+                 *(f"rust_fsdax.{argument}" for argument in self._kunit_args)]
         return " ".join([*words, self.append]).strip()
 
 
-def check(*, smp: int, mem: int, pmem: int, icount: bool, nvdimm: bool, medium: bool, numa: bool) -> None:
-    """Whether there can be such a machine."""
+def check(*, smp: int, mem: int, pmem: int, icount: bool, nvdimm: bool, medium: bool, numa: bool,
+          other: bool = False) -> None:
+    """Whether there can be such a machine. OTHER is one that is arm64.KIND."""
+    if other and (icount or medium or numa or pmem != PMEM_MIB):
+        raise Misuse("--kernel arm64 has NVDIMMs of its own, and no --icount, --medium, --numa or --pmem.")
     if mem < _MIN_MEM_MIB:
         raise Misuse(f"A guest needs --mem {_MIN_MEM_MIB} or more: its two pmem devices lie at "
                      "1 GiB and 1.5 GiB.")

@@ -7,7 +7,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from . import cache, guest, kernel, module, plugin, programs, source, usage
+from . import arm64, cache, guest, kernel, module, plugin, programs, source, usage
 from .progress import LOGS, step
 
 _KVM_PROBE_S = 30
@@ -17,7 +17,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every way to start a guest understands."""
     parser.add_argument("--kernel", choices=kernel.KINDS, default="plain",
                         help="debug has KASAN, lockdep and more, kcsan looks for data races, stock "
-                             "lacks our series, gcc is built by gcc (default: %(default)s)")
+                             "lacks our series, gcc is built by gcc, arm64 is for that architecture "
+                             "(default: %(default)s)")
     source.add_options(parser)
     parser.add_argument("--share", type=usage.directory, metavar="DIR", help="show DIR, read-only, in the guest")
     parser.add_argument("--smp", type=usage.at_least(1), default=guest.DEFAULT_SMP, metavar="N",
@@ -60,21 +61,23 @@ def jobs() -> int:
 def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
     """Build what is missing and describe the guest, which gets the usual module or KO."""
     guest.check(smp=args.smp, mem=args.mem, pmem=args.pmem, icount=args.icount, nvdimm=args.nvdimm,
-                medium=args.medium, numa=args.numa)
+                medium=args.medium, numa=args.numa, other=args.kernel == arm64.KIND)
     built = kernel.ensure(args.kernel)
     if not ko and not args.no_module:
         # Who has no kernel with the series meets a module that was built for one.
         target = kernel.ensure("plain") if args.kernel == "stock" else built
         ko = module.build(target, kunit=args.kernel == "debug")
-    vm = guest.Guest(built.root, built.image, built.modules, args.kernel, module=ko,
-                     programs=programs.build(built.root, built.tree), smp=args.smp, mem=args.mem,
+    other = arm64.guest_root() if args.kernel == arm64.KIND else None
+    vm = guest.Guest(other or built.root, built.image, built.modules, args.kernel, module=ko,
+                     emulator=arm64.emulator() if other else None,
+                     programs=programs.build(built.root, built.tree, other), smp=args.smp, mem=args.mem,
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
                      numa=args.numa,
                      share=args.share and args.share.resolve(),
                      timeout=getattr(args, "timeout", guest.DEFAULT_TIMEOUT_S))
     if args.medium:
         vm.plugin, vm.medium = plugin.build(built.root, plugin.MEDIUM), True
-    vm.kvm = not args.icount and not args.medium and _kvm_works(vm)
+    vm.kvm = not args.icount and not args.medium and not other and _kvm_works(vm)
     return vm
 
 

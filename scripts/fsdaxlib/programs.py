@@ -8,13 +8,15 @@ linked into it. A *_preload.c is a library for LD_PRELOAD.
 import re
 from pathlib import Path
 
-from . import sandbox
+from . import arm64, sandbox
 from .cache import lock
 from .progress import BUILD, CHECKOUT, LOGS, run_logged
 
 SOURCES = CHECKOUT / "tests/vm"
-_PLACES = (SOURCES, CHECKOUT / "tests/fuzz", CHECKOUT / "bench")
-_OUT = BUILD / "vm-bin"
+# The benchmark counts instructions of x86.
+_PLACES = {"amd64": (SOURCES, CHECKOUT / "tests/fuzz", CHECKOUT / "bench"), arm64.KIND: (SOURCES,)}
+_OUT = {"amd64": BUILD / "vm-bin", arm64.KIND: BUILD / f"vm-bin-{arm64.KIND}"}
+_SYSROOT_INSIDE = Path("/sysroot")
 _FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
 _LIBRARY_FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
 _PRELOAD = "_preload"
@@ -26,39 +28,46 @@ _HMM_FLAGS = ["-O2", "-w", "-static", "-pthread", "-D_GNU_SOURCE"]
 _MAIN = re.compile(r"^int\s+main\(", re.MULTILINE)
 
 
-def build(root: Path, tree: Path) -> Path:
-    """Compile what is out of date, with what is of the kernel source TREE; return where it is."""
-    _OUT.mkdir(parents=True, exist_ok=True)
-    sources = [source for place in _PLACES for source in sorted(place.glob("*.c"))]
+def build(root: Path, tree: Path, sysroot: Path | None = None) -> Path:
+    """Compile what is out of date, with what is of the kernel source TREE; return where it is.
+
+    With SYSROOT, for the architecture that is arm64.KIND.
+    """
+    architecture = arm64.KIND if sysroot else "amd64"
+    out, places = _OUT[architecture], _PLACES[architecture]
+    out.mkdir(parents=True, exist_ok=True)
+    sources = [source for place in places for source in sorted(place.glob("*.c"))]
     programs = [source for source in sources
                 if _MAIN.search(source.read_text()) or source.stem.endswith(_PRELOAD)]
-    headers = [header for place in _PLACES for header in place.glob("*.h")]
-    with lock(BUILD / "vm-bin.lock", "another build of the guest programs"):
+    headers = [header for place in places for header in place.glob("*.h")]
+    compiler = arm64.compiler(str(_SYSROOT_INSIDE)) if sysroot else ["gcc"]
+    binds = [sandbox.ro(CHECKOUT), sandbox.rw(BUILD), *([sandbox.Bind(sysroot, _SYSROOT_INSIDE)] if sysroot else [])]
+    with lock(out.with_name(f"{out.name}.lock"), "another build of the guest programs"):
         for source in programs:
             flags, library = _FLAGS, [other for other in sources if other not in programs
                                       and other.parent in (SOURCES, source.parent)]
             if source.stem.endswith(_PRELOAD):
                 flags, library = _LIBRARY_FLAGS, []
             newest = max(path.stat().st_mtime for path in (source, *library, *headers))
-            program = _OUT / source.stem
+            program = out / source.stem
             if program.exists() and program.stat().st_mtime > newest:
                 continue
             partial = program.with_suffix(".partial")
-            command = ["gcc", *flags, "-o", str(partial), str(source), *map(str, library)]
-            run_logged(sandbox.command(root, command, cwd=CHECKOUT,
-                                       binds=[sandbox.ro(CHECKOUT), sandbox.rw(BUILD)]),
-                       LOGS / f"program-{source.stem}.log", f"compile {source.name}")
+            command = [*compiler, *flags, "-o", str(partial), str(source), *map(str, library)]
+            run_logged(sandbox.command(root, command, cwd=CHECKOUT, binds=binds),
+                       LOGS / f"program-{source.stem}.log", f"compile {source.name} for {architecture}")
             partial.rename(program)
-        _hmm_tests(root, tree)
-        for program in _OUT.iterdir():
+        if not sysroot:
+            _hmm_tests(root, tree)
+        for program in out.iterdir():
             if program.name not in {_HMM, f"{_HMM}.of", *(source.stem for source in programs)}:
                 program.unlink()
-    return _OUT
+    return out
 
 
 def _hmm_tests(root: Path, tree: Path) -> None:
     """Compile the selftest, once for each tree."""
-    program, made_of = _OUT / _HMM, _OUT / f"{_HMM}.of"
+    program, made_of = _OUT["amd64"] / _HMM, _OUT["amd64"] / f"{_HMM}.of"
     if program.exists() and made_of.exists() and made_of.read_text() == str(tree):
         return
     made_of.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import guest, kernel, machine, module, plugin, programs, usage
+from fsdaxlib import arm64, guest, kernel, machine, module, plugin, programs, usage
 from fsdaxlib.guest import Guest
 from fsdaxlib.progress import CHECKOUT, Misuse
 
@@ -89,6 +89,53 @@ class Machine(InPlace):
     def test_other_plugins_write_beside_the_console(self) -> None:
         self.assertEqual(values(self.command(plugin=self.place / "insns.so", plugin_out="insns.counts"), "-plugin"),
                          ["file=/guest/plugin.so,out=/guest/log/insns.counts"])
+
+
+class OtherArchitecture(InPlace):
+    """A guest that is arm64, under another QEMU and on another root."""
+
+    def test_machine(self) -> None:
+        line = self.command(emulator=self.place / "qemu")
+        self.assertEqual(line[0], "qemu-system-aarch64")
+        self.assertEqual(values(line, "-machine"), ["virt,acpi=on,gic-version=3,nvdimm=on"])
+        self.assertEqual(values(line, "-bios"), ["/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"])
+        self.assertEqual(values(line, "-accel"), ["tcg,thread=multi"])
+        self.assertEqual(values(line, "-kernel"), values(self.command(), "-kernel"))
+        self.assertEqual(values(line, "-virtfs"), values(self.command(), "-virtfs"))
+
+    def test_nvdimms_lie_behind_the_memory_and_do_not_meet(self) -> None:
+        for mem, first in ((3072, 4), (2304, 4), (2048, 3), (3073, 5)):
+            line = self.command(emulator=self.place / "qemu", mem=mem)
+            at = [value.rpartition("addr=")[2] for value in values(line, "-device") if value.startswith("nvdimm")]
+            self.assertEqual(at, [f"{(first + number) << 30:#x}" for number in range(3)])
+            self.assertEqual(values(line, "-m"), [f"{mem}M,slots=3,maxmem={mem + 3072}M"])
+
+    def test_kunit_has_the_third_nvdimm(self) -> None:
+        words = self.cmdline(emulator=self.place / "qemu")
+        self.assertIn("rust_fsdax.kunit_base=0x180000000", words)
+        self.assertIn("rust_fsdax.kunit_size=0x8000000", words)
+        self.assertEqual([word for word in words if word.startswith(("memmap", "no_timer"))], [])
+
+    def test_output_has_a_port_of_its_own(self) -> None:
+        line = self.command(emulator=self.place / "qemu")
+        self.assertEqual(values(line, "-serial"), ["chardev:console"])
+        self.assertIn("virtconsole,chardev=output", values(line, "-device"))
+        self.assertIn("console=ttyAMA0", self.cmdline(emulator=self.place / "qemu"))
+        self.assertEqual(self.port(emulator=self.place / "qemu"), "export FSDAX_PORT=/dev/hvc0")
+        self.assertEqual(self.port(), "export FSDAX_PORT=/dev/ttyS1")
+
+    def port(self, **changes: object) -> str:
+        control = self.place / f"control-{len(changes)}"
+        control.mkdir()
+        dataclasses.replace(self.vm, **changes)._fill(control, "run")  # type: ignore[arg-type]
+        return (control / "job").read_text().splitlines()[0]
+
+    def test_qemu_runs_in_its_root_and_the_guest_sees_its_own(self) -> None:
+        qemu = self.place / "qemu/usr/bin"
+        qemu.mkdir(parents=True)
+        line = dataclasses.replace(self.vm, emulator=self.place / "qemu")._command(self.place, self.place / "console")
+        self.assertEqual(line[line.index(str(qemu)) + 1], "/usr/bin")
+        self.assertEqual(line[line.index(str(self.vm.root)) + 1], "/guest/root")
 
 
 class Memory(InPlace):
@@ -175,6 +222,11 @@ class Refused(unittest.TestCase):
         self.refused("no --nvdimm", nvdimm=True, medium=True)
         self.refused("no --nvdimm", nvdimm=True, numa=True)
 
+    def test_other_architecture_has_one_shape(self) -> None:
+        guest.check(**_SHAPE | {"other": True})  # type: ignore[arg-type]
+        for changes in ({"icount": True}, {"medium": True}, {"numa": True}, {"pmem": 640}):
+            self.refused("--kernel arm64 has", other=True, **changes)
+
     def test_numa_needs_two_cpus(self) -> None:
         self.refused("--smp 2 or more", numa=True, smp=1)
         self.refused("no --icount", numa=True, icount=True)
@@ -215,6 +267,14 @@ class Options(InPlace):
     def test_kernel_without_the_series_gets_the_module_of_another(self) -> None:
         _, ensure = self.prepared("--kernel=stock")
         self.assertEqual([call.args for call in ensure.call_args_list], [("stock",), ("plain",)])
+
+    def test_other_architecture_has_its_roots_and_no_kvm(self) -> None:
+        with mock.patch.object(arm64, "guest_root", return_value=Path("/arm")), \
+                mock.patch.object(arm64, "emulator", return_value=Path("/qemu")):
+            vm, ensure = self.prepared("--kernel=arm64")
+        self.assertEqual((vm.root, vm.emulator, vm.kvm), (Path("/arm"), Path("/qemu"), False))
+        ensure.assert_called_once_with("arm64")
+        self.assertIsNone(self.prepared()[0].emulator)
 
     def test_what_cannot_be_is_refused_before_anything_is_built(self) -> None:
         parser = usage.Parser()

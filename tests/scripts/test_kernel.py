@@ -110,11 +110,23 @@ class Choice(InPlace):
             line = kernel.ensure(kind).make(["modules"], [], {})
             self.assertEqual("LLVM=1" in line, kind != "gcc", kind)
 
+    def test_only_arm64_is_for_arm64(self) -> None:
+        for kind in kernel.KINDS:
+            built = kernel.ensure(kind)
+            self.assertEqual("ARCH=arm64" in built.make(["modules"], [], {}), kind == "arm64", kind)
+            self.assertEqual(built.image, built.entry / "build/arch" / (
+                "arm64/boot/Image" if kind == "arm64" else "x86/boot/bzImage"))
+
 
 class Configuration(InPlace):
     def test_kind_adds_to_what_all_have(self) -> None:
         self.assertEqual(kernel.config("plain"), "CONFIG_A=y\n")
         self.assertEqual(kernel.config("debug"), "CONFIG_A=y\nCONFIG_B=y\n")
+
+    def test_kinds_can_be_joined(self) -> None:
+        (self.fragments / "arm64.config").write_text("CONFIG_C=y\n")
+        self.assertEqual(kernel.config("arm64+debug"), "CONFIG_A=y\nCONFIG_C=y\nCONFIG_B=y\n")
+        self.assertIn("ARCH=arm64", kernel.compiler("arm64+debug"))
 
     def check(self, wanted: str, taken: str) -> None:
         path = self.place / ".config"
@@ -125,6 +137,13 @@ class Configuration(InPlace):
         self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "# CONFIG_B is not set\nCONFIG_A=y\nCONFIG_C=y\n")
         with self.assertRaisesRegex(Fail, "did not take CONFIG_B=y for the plain kernel"):
             self.check("CONFIG_A=y\nCONFIG_B=y\n", "CONFIG_A=y\n# CONFIG_B is not set\n")
+
+    def test_what_an_architecture_does_not_know_is_not_set(self) -> None:
+        self.check("CONFIG_A=y\n# CONFIG_X86_B is not set\n", "CONFIG_A=y\n")
+        with self.assertRaisesRegex(Fail, "did not take # CONFIG_B is not set for"):
+            self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "CONFIG_A=y\nCONFIG_B=y\n")
+        with self.assertRaisesRegex(Fail, "did not take CONFIG_B=y for"):
+            self.check("CONFIG_B=y\n", "CONFIG_A=y\n")
 
     def test_last_word_counts(self) -> None:
         self.check("CONFIG_A=y\n# CONFIG_A is not set\n", "# CONFIG_A is not set\n")
@@ -169,6 +188,17 @@ class Roots(InPlace):
         tools._make("herd", ("herdtools7",), "forky", self.partial)
         self.assertEqual([path.name for path in self.partial.iterdir()], ["root"])
         self.assertIn("--include=herdtools7", self.ran[0])
+        self.assertFalse([word for word in self.ran[0] if "--architectures" in word])
+
+    def test_a_root_of_another_architecture_runs_nothing_of_it(self) -> None:
+        tools._make("guest", ("bash",), "trixie", self.partial, architecture="arm64")
+        self.assertIn("--architectures=arm64", self.ran[0])
+        self.assertIn("--variant=extract", self.ran[0])
+
+    def test_architecture_is_part_of_the_name(self) -> None:
+        names = [tools.ensure("x", "bash").parent.name, tools.ensure("x", "bash", architecture="arm64").parent.name,
+                 tools.ensure("x", "bash", architecture="riscv64").parent.name]
+        self.assertEqual(len(set(names)), 3)
 
 
 @unittest.skipUnless(shutil.which("git"), "no git here")

@@ -24,6 +24,7 @@ SCRIPTS = sorted(path.name for path in (CHECKOUT / "scripts").iterdir()
 # Each with words of the sentence that says what is wrong.
 WRONG = {
     "bench --only nothing": "No metric is called nothing",
+    "arm64 nothing": "There is no suite nothing: it is one of kunit-module, ",
     "bench --fs btrfs": "--fs: invalid choice: 'btrfs'",
     "build": "required: command",
     "build kernel nothing": "a KIND is one of plain, debug",
@@ -56,6 +57,7 @@ WRONG = {
     "vm": "required: command",
     "vm run /x": "/x is no file below the checkout",
     "vm run --share /x README.md": "--share: /x is no directory",
+    "vm run --kernel arm64 --numa README.md": "--kernel arm64 has NVDIMMs of its own",
     "vm run --mem 100 README.md": "--mem 2304 or more",
     "vm run --source /x README.md": "There is no /x: --source wants",
 }

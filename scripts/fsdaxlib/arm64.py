@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guests of the other architecture: a QEMU, a root and a machine of their own. Their kernels are those of KIND.
+
+Nothing of it runs at all for x86. The toolchain stays what it is: its clang and rustc compile for both.
+"""
+
+from pathlib import Path
+
+from . import toolchain, tools
+
+KIND = "arm64"
+TRIPLE = "aarch64-linux-gnu"
+
+_EMULATOR = ("qemu-efi-aarch64", "qemu-system-arm")
+# What the guest runs, and what its programs are linked with.
+_GUEST = ("base-files", "bash", "busybox-static", "coreutils", "daxctl", "dmsetup", "e2fsprogs", "erofs-utils", "fdisk",
+          "fio", "grep", "iproute2", "kmod", "libc6-dev", "libgcc-14-dev", "mount", "ndctl", "procps", "sed",
+          "util-linux", "xfsprogs")
+# Without ACPI there are no NVDIMMs, and without this no ACPI.
+_FIRMWARE = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+# It has what the kernel uses of Armv8.2, such as a dirty state by hardware and a flush to the point of
+# persistence, and no authenticated pointers, which would only cost time under TCG.
+_CPU = "neoverse-n1"
+CONSOLE = "ttyAMA0"
+# The board has one serial port.
+OUTPUT_PORT = "/dev/hvc0"
+# Where the board has its memory, and the alignment of what comes behind it.
+_GIB = 1 << 30
+_MIB = 1 << 20
+_PMEM_MIB = 640
+_LABEL_MIB = 2
+_KUNIT_MIB = 128
+# The third has labels and no namespace, so that the KUnit suites find memory that nobody uses.
+_NVDIMMS_MIB = (_PMEM_MIB, _PMEM_MIB, _KUNIT_MIB)
+
+
+def emulator() -> Path:
+    """The root with QEMU and its firmware, made if it is not there yet."""
+    return tools.ensure("qemu-arm64", *_EMULATOR, suite=toolchain.SUITE)
+
+
+def guest_root() -> Path:
+    """The root of guests, which is the sysroot of their programs as well, made if it is not there yet."""
+    return tools.ensure("guest-arm64", *_GUEST, suite=toolchain.SUITE, architecture=KIND)
+
+
+def compiler(sysroot: str) -> list[str]:
+    """What compiles a C program of guests."""
+    return ["clang", f"--target={TRIPLE}", f"--sysroot={sysroot}", "-fuse-ld=lld",
+            # gcc has no such warning.
+            "-Wno-gnu-variable-sized-type-not-at-end"]
+
+
+def machine(mem: int, smp: int) -> list[str]:
+    """QEMU and the machine that it emulates, with MEM MiB and what is no kernel, disk or port."""
+    line = ["qemu-system-aarch64", "-machine", "virt,acpi=on,gic-version=3,nvdimm=on", "-cpu", _CPU,
+            "-accel", "tcg,thread=multi", "-bios", _FIRMWARE, "-smp", str(smp),
+            "-m", f"{mem}M,slots={len(_NVDIMMS_MIB)},maxmem={mem + 1024 * len(_NVDIMMS_MIB)}M"]
+    for number, size in enumerate(_NVDIMMS_MIB):
+        line += ["-object", f"memory-backend-ram,id=memory{number},size={size + _LABEL_MIB}M",
+                 "-device", f"nvdimm,id=nvdimm{number},memdev=memory{number},label-size={_LABEL_MIB}M,"
+                 f"addr={_base(mem, number):#x}"]
+    return line
+
+
+def output(chardev: str) -> list[str]:
+    """The options of QEMU that make OUTPUT_PORT of a character device."""
+    return ["-device", "virtio-serial-pci", "-device", f"virtconsole,chardev={chardev}"]
+
+
+def kunit_args(mem: int) -> tuple[str, str]:
+    """The parameters of the module that name the memory of the KUnit suites."""
+    return f"kunit_base={_base(mem, 2):#x}", f"kunit_size={_KUNIT_MIB * _MIB:#x}"
+
+
+def _base(mem: int, number: int) -> int:
+    """Where an NVDIMM lies: behind the memory, each at a multiple of 1 GiB."""
+    end = _GIB + mem * _MIB
+    return (-(-end // _GIB) + number) * _GIB
