@@ -40,6 +40,9 @@ _PMEM_HIGH_MIB = 4096
 # multiple of 16 MiB.
 _NVDIMM_MIB = 640
 _NVDIMM_LABEL_MIB = 2
+_CXL_MIB = 512
+# What is there beside the memory: persistent memory with labels, and volatile.
+_CXL_DEVICES = ("persistent", "persistent", "volatile")
 KUNIT_BASE = 896 << 20
 KUNIT_SIZE = 128 << 20
 KUNIT_RANGE = f"memmap={KUNIT_SIZE:#x}${KUNIT_BASE:#x}"
@@ -68,6 +71,7 @@ class Guest:
     icount: bool = False
     pmem: int = PMEM_MIB  # of each device
     nvdimm: bool = False  # pmem as NVDIMMs, which ndctl makes namespaces on
+    cxl: bool = False  # pmem, and volatile memory, of CXL devices
     kvm: bool = False
     plugin: Path | None = None  # of TCG, which writes to out=PLUGIN_OUT beside the console
     plugin_out: str = "plugin.out"
@@ -147,6 +151,7 @@ class Guest:
             "FSDAX_RESULTS": str(self.results),
             "FSDAX_SHARE": str(self.share or ""),
             "FSDAX_KUNIT_ARGS": " ".join(self._kunit_args),
+            "FSDAX_CXL": "1" if self.cxl else "",
             "FSDAX_NVDIMM": "1" if self.nvdimm or self.emulator else "",
         }
         lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
@@ -193,13 +198,16 @@ class Guest:
         for tag, _, writable in exports:
             line += ["-virtfs", f"local,path=/guest/{tag},mount_tag={tag},security_model=none,"
                      f"multidevs=remap,readonly={'off' if writable else 'on'}"]
+        if self.cxl:
+            # Last: what names no bus is put on the first that there is.
+            line += _cxl_devices()
         return sandbox.command(self.emulator or self.root, line, binds=binds,
                                devices=["/dev/kvm"] if self.kvm else [])
 
     def _machine(self) -> list[str]:
         """QEMU and the machine that it emulates, for x86."""
         memory = self.mem + (0 if self.pmem == PMEM_MIB else 2 * self.pmem)
-        line = ["qemu-system-x86_64", "-machine", f"pc,nvdimm={'on' if self.nvdimm else 'off'}",
+        line = ["qemu-system-x86_64", "-machine", self._machine_type(),
                 "-m", f"{memory}M" + (f",slots=4,maxmem={self.mem + 4 * _NVDIMM_MIB}M"
                                         if self.nvdimm else ""),
                 # The CPUs of a socket are on one node.
@@ -223,7 +231,15 @@ class Guest:
                      f"label-size={_NVDIMM_LABEL_MIB}M"]
         return line
 
+    def _machine_type(self) -> str:
+        if self.cxl:
+            return f"q35,cxl=on,cxl-fmw.0.targets.0=cxl,cxl-fmw.0.size={4 * _CXL_MIB}M"
+        return f"pc,nvdimm={'on' if self.nvdimm else 'off'}"
+
     def _cpu(self) -> str:
+        if self.cxl:
+            # Linux makes no region where caches cannot be flushed, as it thinks of each guest.
+            return "host,-hypervisor" if self.kvm else "max,-hypervisor,la57=off,erms=off,fsrm=off"
         if self.kvm:
             return "host"
         # Five-level page tables only cost time under TCG, and so do byte-wise string instructions
@@ -232,7 +248,7 @@ class Guest:
 
     def _pmem_bases(self) -> tuple[int, ...]:
         """Where the pmem devices that are no NVDIMMs lie, in MiB."""
-        if self.nvdimm:
+        if self.nvdimm or self.cxl:
             return ()
         if self.medium:
             return *_PMEM_BASES_MIB, _COPY_BASE_MIB
@@ -260,11 +276,12 @@ class Guest:
         return " ".join([*words, self.append]).strip()
 
 
-def check(*, smp: int, mem: int, pmem: int, icount: bool, nvdimm: bool, medium: bool, numa: bool,
-          other: bool = False) -> None:
+def check(*, smp: int, mem: int, pmem: int, icount: bool, nvdimm: bool, cxl: bool, medium: bool,
+          numa: bool, other: bool = False) -> None:
     """Whether there can be such a machine. OTHER is one that is arm64.KIND."""
-    if other and (icount or medium or numa or pmem != PMEM_MIB):
-        raise Misuse("--kernel arm64 has NVDIMMs of its own, and no --icount, --medium, --numa or --pmem.")
+    if other and (icount or medium or numa or cxl or pmem != PMEM_MIB):
+        raise Misuse("--kernel arm64 has NVDIMMs of its own, and no --icount, --medium, --numa, "
+                     "--cxl or --pmem.")
     if mem < _MIN_MEM_MIB:
         raise Misuse(f"A guest needs --mem {_MIN_MEM_MIB} or more: its two pmem devices lie at "
                      "1 GiB and 1.5 GiB.")
@@ -273,8 +290,25 @@ def check(*, smp: int, mem: int, pmem: int, icount: bool, nvdimm: bool, medium: 
                      "more, and no --nvdimm.")
     if numa and (nvdimm or icount or smp < 2):
         raise Misuse("--numa wants --smp 2 or more, no --icount and no --nvdimm.")
+    if cxl and (nvdimm or medium or icount or numa or pmem != PMEM_MIB):
+        raise Misuse("--cxl wants no --nvdimm, --medium, --icount, --numa and --pmem.")
     if medium and (nvdimm or pmem != PMEM_MIB or mem < DEFAULT_MEM_MIB):
         raise Misuse(f"--medium wants --mem {DEFAULT_MEM_MIB} or more, no --pmem and no --nvdimm.")
+
+
+def _cxl_devices() -> list[str]:
+    """A host bridge, and a port of it for each device."""
+    line = ["-device", "pxb-cxl,id=cxl,bus=pcie.0,bus_nr=12"]
+    for number, kind in enumerate(_CXL_DEVICES):
+        memory = f"cxl-memory{number}"
+        line += ["-object", f"memory-backend-ram,id={memory},size={_CXL_MIB}M",
+                 "-device", f"cxl-rp,id=cxl-port{number},bus=cxl,port={number},chassis=0,slot={number + 1}"]
+        device = f"cxl-type3,id=cxl{number},bus=cxl-port{number},{kind}-memdev={memory},sn={number + 1}"
+        if kind == "persistent":
+            line += ["-object", f"memory-backend-ram,id=cxl-labels{number},size={_NVDIMM_LABEL_MIB}M"]
+            device += f",lsa=cxl-labels{number}"
+        line += ["-device", device]
+    return line
 
 
 def _halves(cpus: int) -> tuple[str, str]:

@@ -33,6 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nvdimm", action="store_true",
                         help="pmem devices are fsdax namespaces on NVDIMMs, made by ndctl, with "
                              "their struct pages on the device")
+    parser.add_argument("--cxl", action="store_true",
+                        help="pmem devices are fsdax namespaces on CXL devices; a third device has volatile "
+                             "memory, which is a region without a driver")
     parser.add_argument("--medium", action="store_true",
                         help="know what a power failure would leave of the pmem devices, and put "
                              "it on a third one when a program asks for it")
@@ -61,7 +64,7 @@ def jobs() -> int:
 def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
     """Build what is missing and describe the guest, which gets the usual module or KO."""
     guest.check(smp=args.smp, mem=args.mem, pmem=args.pmem, icount=args.icount, nvdimm=args.nvdimm,
-                medium=args.medium, numa=args.numa, other=args.kernel == arm64.KIND)
+                cxl=args.cxl, medium=args.medium, numa=args.numa, other=args.kernel == arm64.KIND)
     built = kernel.ensure(args.kernel)
     if not ko and not args.no_module:
         # Who has no kernel with the series meets a module that was built for one.
@@ -72,7 +75,7 @@ def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
                      emulator=arm64.emulator() if other else None,
                      programs=programs.build(built.root, built.tree, other), smp=args.smp, mem=args.mem,
                      icount=args.icount, pmem=args.pmem, nvdimm=args.nvdimm, append=args.append,
-                     numa=args.numa,
+                     cxl=args.cxl, numa=args.numa,
                      share=args.share and args.share.resolve(),
                      timeout=getattr(args, "timeout", guest.DEFAULT_TIMEOUT_S))
     if args.medium:

@@ -16,7 +16,7 @@ from fsdaxlib.guest import Guest
 from fsdaxlib.progress import CHECKOUT, Misuse
 
 _SHAPE = {"smp": guest.DEFAULT_SMP, "mem": guest.DEFAULT_MEM_MIB, "pmem": guest.PMEM_MIB, "icount": False,
-          "nvdimm": False, "medium": False, "numa": False}
+          "nvdimm": False, "cxl": False, "medium": False, "numa": False}
 
 
 class InPlace(unittest.TestCase):
@@ -161,6 +161,20 @@ class Memory(InPlace):
                                                         "nvdimm,id=nvdimm1,memdev=memory1,label-size=2M"])
         self.assertEqual([word for word in self.cmdline(nvdimm=True) if "!" in word], [])
 
+    def test_cxl_devices_are_no_part_of_the_memory(self) -> None:
+        line = self.command(cxl=True)
+        self.assertEqual(values(line, "-m"), ["3072M"])
+        self.assertEqual(values(line, "-machine"), ["q35,cxl=on,cxl-fmw.0.targets.0=cxl,cxl-fmw.0.size=2048M"])
+        self.assertEqual([value.partition(",")[0] for value in values(line, "-device")],
+                         ["pxb-cxl", *["cxl-rp", "cxl-type3"] * 3])
+        self.assertEqual([value.split(",")[3].partition("=")[0] for value in values(line, "-device")
+                          if value.startswith("cxl-type3")],
+                         ["persistent-memdev", "persistent-memdev", "volatile-memdev"])
+        self.assertEqual([word for word in self.cmdline(cxl=True) if "!" in word], [])
+        # No region is made where caches cannot be flushed.
+        for kvm in (False, True):
+            self.assertIn("-hypervisor", values(self.command(cxl=True, kvm=kvm), "-cpu")[0])
+
     def test_kunit_has_memory_of_its_own(self) -> None:
         words = self.cmdline()
         self.assertIn("memmap=0x8000000$0x38000000", words)
@@ -224,8 +238,12 @@ class Refused(unittest.TestCase):
 
     def test_other_architecture_has_one_shape(self) -> None:
         guest.check(**_SHAPE | {"other": True})  # type: ignore[arg-type]
-        for changes in ({"icount": True}, {"medium": True}, {"numa": True}, {"pmem": 640}):
+        for changes in ({"icount": True}, {"medium": True}, {"numa": True}, {"cxl": True}, {"pmem": 640}):
             self.refused("--kernel arm64 has", other=True, **changes)
+
+    def test_cxl_devices_have_their_own_size(self) -> None:
+        self.refused("no --nvdimm", cxl=True, nvdimm=True)
+        self.refused("and --pmem", cxl=True, pmem=640)
 
     def test_numa_needs_two_cpus(self) -> None:
         self.refused("--smp 2 or more", numa=True, smp=1)

@@ -156,7 +156,7 @@ class Scenarios(unittest.TestCase):
             options = suites._VM_OPTIONS.search(text)
             args = parser.parse_args(shlex.split(options[1]) if options else [])
             guest.check(smp=args.smp, mem=args.mem, pmem=args.pmem, icount=args.icount, nvdimm=args.nvdimm,
-                        medium=args.medium, numa=args.numa)
+                        cxl=args.cxl, medium=args.medium, numa=args.numa)
 
 
 class Runs(unittest.TestCase):
