@@ -2,6 +2,8 @@
 /* What a read fault maps besides its own page. */
 #include <linux/align.h>
 #include <linux/bitmap.h>
+#include <linux/bits.h>
+#include <linux/cacheflush.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
@@ -30,6 +32,13 @@ static bool may_map_around(struct vm_fault *vmf)
 	return !pgtable_supports_soft_dirty() || vma->vm_flags & VM_SOFTDIRTY;
 }
 
+/* The end of what a fault may map: all of that has the same page table. */
+static unsigned long around_end(const struct vm_fault *vmf)
+{
+	return min(ALIGN((vmf->address & PAGE_MASK) + 1, AROUND_BYTES),
+		   vmf->vma->vm_end);
+}
+
 /**
  * rust_fsdax_vmf_around() - which pages a read fault may map besides its own
  * @vmf: the fault
@@ -55,7 +64,7 @@ u32 rust_fsdax_vmf_around(struct vm_fault *vmf)
 	if (!may_map_around(vmf) ||
 	    address - vmf->vma->vm_start < 2 * PAGE_SIZE || pte_index(address) < 2)
 		return 0;
-	end = min(ALIGN(address + 1, AROUND_BYTES), vmf->vma->vm_end);
+	end = around_end(vmf);
 
 	/* A page table is not freed meanwhile. */
 	rcu_read_lock();
@@ -80,7 +89,8 @@ u32 rust_fsdax_vmf_around(struct vm_fault *vmf)
  * @around: which, as rust_fsdax_vmf_around() said
  *
  * These follow on @page in the memmap, and stay during the call.  Where something
- * is mapped since, it stays.
+ * is mapped since, it stays.  Those that the mapping or its 64 KiB have not are
+ * left out.
  *
  * Context: Process context, with the vma locked.
  * Return: How many were mapped.
@@ -88,10 +98,19 @@ u32 rust_fsdax_vmf_around(struct vm_fault *vmf)
 unsigned int rust_fsdax_map_around(struct vm_fault *vmf, struct page *page,
 				   u32 around)
 {
-	const unsigned long all = around;
+	const unsigned int pages = (around_end(vmf) - (vmf->address & PAGE_MASK)) >>
+				   PAGE_SHIFT;
+	const unsigned long all = around & GENMASK(pages - 1, 0);
 	unsigned long good = 0;
 	unsigned int n;
 
+	/*
+	 * Where caches have to be synchronized for code, each page that is mapped has
+	 * that done for all of its folio: too long under the lock of a page table.
+	 */
+	if (ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE && vmf->vma->vm_flags & VM_EXEC &&
+	    folio_test_large(page_folio(page)))
+		return 0;
 	for_each_set_bit(n, &all, RUST_FSDAX_AROUND_PAGES)
 		if (!PageHWPoison(page + n))
 			good |= 1UL << n;

@@ -25,11 +25,7 @@ void *rust_fsdax_xas_next_marked(struct xa_state *xas, unsigned long max,
 
 /* folios */
 static const unsigned long RUST_FSDAX_PG_HEAD = 1UL << PG_head;
-#ifdef CONFIG_MEMORY_FAILURE
-static const unsigned long RUST_FSDAX_PG_POISONED = 1UL << PG_hwpoison;
-#else
-static const unsigned long RUST_FSDAX_PG_POISONED;
-#endif
+static const unsigned long RUST_FSDAX_PG_POISONED = __PG_HWPOISON;
 static const unsigned int RUST_FSDAX_PMD_ORDER = PMD_SHIFT - PAGE_SHIFT;
 static const unsigned int RUST_FSDAX_PUD_ORDER = PUD_SHIFT - PAGE_SHIFT;
 static const bool RUST_FSDAX_HAS_PUD =

@@ -17,6 +17,8 @@ KINDS = ("plain", "debug", "kcsan", "stock", "gcc", "arm64")
 # What everything needs but the hunt for data races, the comparison with no series at all, the
 # other compiler and the other architecture.
 USUAL_KINDS = KINDS[:2]
+# With the module, on the machine that all programs are compiled for.
+TESTED_KINDS = ("plain", "debug", "kcsan", "gcc")
 _FRAGMENTS = CHECKOUT / "scripts/kconfig"
 _OPTION = re.compile(r"(?:# )?(CONFIG_\w+)[= ]")
 
@@ -194,8 +196,8 @@ def _check_config(requested: str, config: Path, kind: str) -> None:
     taken = set(config.read_text().splitlines())
     # A kind may ask for something else than what all have: the last word counts.
     wanted = {match[1]: line for line in requested.splitlines() if (match := _OPTION.match(line))}
-    # Of what an architecture does not have, nothing is said.
-    known = {match[1] for line in taken if (match := _OPTION.match(line))}
+    # Of what another architecture does not have, nothing is said.
+    known = {match[1] for line in taken if (match := _OPTION.match(line))} if kind == "arm64" else wanted
     lost = [line for option, line in wanted.items()
             if line not in taken and (option in known or not line.startswith("#"))]
     if lost:

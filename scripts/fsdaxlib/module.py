@@ -68,7 +68,8 @@ def _build_onefile(kernel: Built, out: Path) -> None:
     own = out / _ONEFILE.stem
     own.mkdir(exist_ok=True)
     run_logged(kernel.make(
-        [f"M={SOURCE_INSIDE / _ONEFILE.parent.relative_to(CHECKOUT)}", f"MO={_OUT_INSIDE}", "W=1", "modules"],
+        [f"M={SOURCE_INSIDE / _ONEFILE.parent.relative_to(CHECKOUT)}", f"MO={_OUT_INSIDE}", "W=1",
+         "KCFLAGS=-Werror", "modules"],
         binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(own, _OUT_INSIDE, writable=True)], env={}),
         LOGS / f"module-{kernel.name}-{_ONEFILE.stem}.log", f"build {module.name} for the {kernel.kind} kernel")
     (own / module.name).replace(module)

@@ -165,7 +165,9 @@ def _waiter(row: dict[str, str]) -> Waiter:
 
 def _faults(row: dict[str, str]) -> Faults:
     faults = Faults(_device(row["dev"]), unescape(row["s_id"]), unescape(row["fs"]), {}, {},
-                    int(row["copy"]), int(row["retried"]), int(row["failed"]), int(row["around"]))
+                    int(row["copy"]), int(row["retried"]), int(row["failed"]),
+                    # A module of 0.1 does not count these.
+                    int(row.get("around", 0)))
     for name, value in row.items():
         what, _, order = name.rpartition(".")
         if not order.isdecimal():

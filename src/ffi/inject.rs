@@ -26,6 +26,8 @@ pub(crate) enum Point {
     Begin,
     /// `dax_direct_access()`: `EIO`.
     Access,
+    /// The same for what lies behind the page of a fault, which goes on without: `EIO`.
+    Around,
     /// The copy of a shared block: `EIO`, as for bad memory.
     Copy,
     /// `vmf_insert_page_mkwrite()`: no memory.
@@ -97,6 +99,7 @@ mod on {
         count("request"),
         count("begin"),
         count("access"),
+        count("around"),
         count("copy"),
         count("map_page"),
         count("map_huge"),

@@ -91,7 +91,8 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
         drop(lock);
         lock = take_rebuilt(folio, &pgmap)?;
     }
-    let active = take(folio, lock, mapping, index);
+    // SAFETY: Just found free and in shape, and locked since.
+    let active = unsafe { take(folio, lock, mapping, index) };
     trace::request(pfn, order.get());
     pgmap.into_folio();
     Ok(active)
@@ -110,23 +111,28 @@ pub(crate) fn request_as_is(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Cla
     let pfn = pgmap.pfn();
     let folio = Folio::of(&pgmap);
     let lock = FolioLock::new(pfn);
-    let single = pgmap.order() == Order::Pte && folio.is_free_page(&lock);
+    let single = pgmap.order() == Order::Pte && folio.is_free_page();
 
     if !single || folio.page().is_poisoned() {
         return Err(Busy::InUse);
     }
-    let active = take(folio, lock, mapping, index);
+    // SAFETY: Just found free, a single page, and locked since.
+    let active = unsafe { take(folio, lock, mapping, index) };
     trace::request(pfn, Order::Pte.get());
     pgmap.into_folio();
     // SAFETY: `take` has written the association.
     Ok(unsafe { Claim::new(active, entry, pfn) })
 }
 
-/// Activates a folio that was found free, and in shape, with `lock` held. The caller leaves the pgmap
-/// reference to it that it has.
+/// Activates a folio. The caller leaves the pgmap reference to it that it has.
+///
+/// # Safety
+///
+/// It was found free, and in the shape that the caller has a pgmap reference for, since `lock` is held, which
+/// is that of the folio.
 #[inline(always)]
-fn take(folio: Folio<'_>, lock: FolioLock, mapping: usize, index: usize) -> FolioRef {
-    // SAFETY: The page is free, and the lock keeps other requests out.
+unsafe fn take(folio: Folio<'_>, lock: FolioLock, mapping: usize, index: usize) -> FolioRef {
+    // SAFETY: The caller promises that the page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };
     // As `dax_lock_folio()` may read it.
     page.set_index(index);

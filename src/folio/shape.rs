@@ -99,9 +99,9 @@ impl Folio<'_> {
         head.is_any_shape() || unsafe { self.are_free(Order::Pte) }
     }
 
-    /// Whether this page is free, and a single one. `_lock` is that of the folio.
+    /// Whether this page is free, and a single one: for as long as the caller holds the folio lock, if it does.
     #[inline(always)]
-    pub(super) fn is_free_page(self, _lock: &FolioLock) -> bool {
+    pub(super) fn is_free_page(self) -> bool {
         // SAFETY: The folio of one page is this one, which is in its own memmap.
         unsafe { self.are_free(Order::Pte) }
     }

@@ -48,18 +48,17 @@ pub(super) fn map_around(
     if window.is_empty() || extent.block() != Block::Mapped || extent.is_shared() {
         return;
     }
+    let device = DeviceReadGuard::new();
+    // The device knows of bad blocks that it did not know of when a large entry was made.
+    let Ok(piece) = extent.piece(&device, window.pages()) else {
+        return;
+    };
+    let window = window.up_to(piece.pages());
     let around = match locked.entry().order() {
-        Order::Pte => {
-            let device = DeviceReadGuard::new();
-            let Ok(piece) = extent.piece(&device, window.pages()) else {
-                return;
-            };
-            Around::track(locked, window.up_to(piece.pages()), |n, entry| {
-                claim(&piece, n, entry)
-            })
-        }
+        Order::Pte => Around::track(locked, window, |n, entry| claim(&piece, n, entry)),
         Order::Pmd | Order::Pud => Around::inside(locked, vmf.index(), window),
     };
+    drop(device);
     vmf.map_around(&around);
 }
 

@@ -189,55 +189,82 @@ pub(crate) fn iomap_fault(
     let Some(order) = Order::new(order) else {
         return Outcome::new(vm_fault::FALLBACK);
     };
-    let mapping = vmf.mapping();
-
     // The filesystem's lock keeps truncate out, so that this is a reliable test.
     let Some(last) = last_page(vmf, order) else {
         let counted = vmf.count_unmapped(Ended::FAILED, vm_fault::SIGBUS);
         return counted.into();
     };
     match order {
-        Order::Pte => {}
-        Order::Pmd if vmf.pmd_does_not_fit(last) => {
-            return failed(vmf, order, vm_fault::SIGBUS, Reason::Fit).into();
-        }
-        Order::Pmd => {}
-        Order::Pud => return pud_fault(vmf, can_sync, ops, last),
+        Order::Pte => pte_fault(vmf, can_sync, ops, last),
+        Order::Pmd => pmd_fault(vmf, can_sync, ops, last),
+        Order::Pud => pud_fault(vmf, can_sync, ops, last),
     }
+}
 
-    let mut locked = match LockedEntry::grab(mapping, vmf.index(), order) {
+/// [`iomap_fault`] for a page, of a file whose last page is `last`. Follows `dax_iomap_pte_fault()`.
+#[inline(always)]
+fn pte_fault(vmf: Fault<'_>, can_sync: bool, ops: IomapOps<'_>, last: usize) -> Outcome {
+    let locked = match LockedEntry::grab(vmf.mapping(), vmf.index(), Order::Pte) {
+        Ok(locked) => locked,
+        Err(e) => return without_entry(vmf, Order::Pte, e).into(),
+    };
+    if vmf.pmd_is_huge() {
+        // Somebody mapped a huge page meanwhile; retry with that.
+        return retried(vmf, vm_fault::NOPAGE).into();
+    }
+    if !vmf.is_write() {
+        if let Some(window) = Window::of(vmf, last) {
+            return read_around(vmf, ops, window, locked);
+        }
+    }
+    fault(vmf, Order::Pte, can_sync, ops, locked)
+}
+
+/// [`iomap_fault`] for a PMD, of a file whose last page is `last`. Follows `dax_iomap_pmd_fault()`.
+#[inline(never)]
+fn pmd_fault(vmf: Fault<'_>, can_sync: bool, ops: IomapOps<'_>, last: usize) -> Outcome {
+    let order = Order::Pmd;
+
+    if vmf.pmd_does_not_fit(last) {
+        return failed(vmf, order, vm_fault::SIGBUS, Reason::Fit).into();
+    }
+    let locked = match LockedEntry::grab(vmf.mapping(), vmf.index(), order) {
         Ok(locked) => locked,
         Err(e) => return without_entry(vmf, order, e).into(),
     };
-    match order {
-        // Somebody mapped a huge page meanwhile; retry with that.
-        Order::Pte if vmf.pmd_is_huge() => return retried(vmf, vm_fault::NOPAGE).into(),
-        // Or a page of it; retry with a page.
-        Order::Pmd if vmf.pmd_is_table() => return retried(vmf, VmFault::default()).into(),
-        Order::Pmd if locked.entry().order() != order => {
-            return match make_smaller(locked) {
-                Left::Busy => failed(vmf, order, vm_fault::SIGBUS, Reason::Entries).into(),
-                Left::Idle => retried(vmf, vm_fault::NOPAGE).into(),
-            };
-        }
-        _ => {}
+    if vmf.pmd_is_table() {
+        // Somebody mapped a page of it meanwhile; retry with a page.
+        return retried(vmf, VmFault::default()).into();
     }
-    if vmf.is_write() {
-        if is_replaced_later(&locked, WAIT_MS) {
-            return wait_to_replace(vmf, locked).into();
-        }
-    } else if let Some(window) = Window::of(vmf, order, last) {
-        return read_around(vmf, ops, window, locked);
+    if locked.entry().order() != order {
+        return match make_smaller(locked) {
+            Left::Busy => failed(vmf, order, vm_fault::SIGBUS, Reason::Entries).into(),
+            Left::Idle => retried(vmf, vm_fault::NOPAGE).into(),
+        };
     }
+    fault(vmf, order, can_sync, ops, locked)
+}
 
-    let asked = ask(vmf, order, can_sync, ops, Window::NONE, &mut locked);
-    if !matches!(asked.then, Then::Return) {
-        return not_served(vmf, order, locked, asked);
+/// What is the same for a page and for a PMD, once the entry is locked.
+#[inline(always)]
+fn fault(
+    vmf: Fault<'_>,
+    order: Order,
+    can_sync: bool,
+    ops: IomapOps<'_>,
+    mut locked: LockedEntry<'_>,
+) -> Outcome {
+    if vmf.is_write() && is_replaced_later(&locked, WAIT_MS) {
+        return wait_to_replace(vmf, locked).into();
+    }
+    let (outcome, error, then) = ask(vmf, order, can_sync, ops, Window::NONE, &mut locked);
+    if !matches!(then, Then::Return) {
+        return not_served(vmf, order, locked, outcome.ret, error, then);
     }
     if vmf.cow().is_some() {
         locked.unlock();
     }
-    asked.outcome
+    outcome
 }
 
 /// Counts a fault that is to be taken again, with this result.
@@ -265,14 +292,6 @@ fn without_entry(vmf: Fault<'_>, order: Order, e: GrabError) -> Counted {
     }
 }
 
-/// What has become of a fault when the filesystem was asked.
-struct Asked {
-    outcome: Outcome,
-    /// The errno of the iteration, or 0.
-    error: i32,
-    then: Then,
-}
-
 /// Goes on with a read fault of a page that is going to map what it can of `window`, too.
 ///
 /// Apart, so that this costs other faults nothing.
@@ -283,15 +302,16 @@ fn read_around(
     window: Window,
     mut locked: LockedEntry<'_>,
 ) -> Outcome {
-    let asked = ask(vmf, Order::Pte, false, ops, window, &mut locked);
+    let (outcome, error, then) = ask(vmf, Order::Pte, false, ops, window, &mut locked);
 
-    match asked.then {
-        Then::Return => asked.outcome,
-        _ => not_served(vmf, Order::Pte, locked, asked),
+    match then {
+        Then::Return => outcome,
+        _ => not_served(vmf, Order::Pte, locked, outcome.ret, error, then),
     }
 }
 
-/// Asks the filesystem where the block of the entry is, and serves the fault from there.
+/// Asks the filesystem where the block of the entry is, and serves the fault from there. Returns the errno of
+/// the iteration, or 0, too, and what is left to do.
 #[inline(always)]
 fn ask(
     vmf: Fault<'_>,
@@ -300,7 +320,7 @@ fn ask(
     ops: IomapOps<'_>,
     window: Window,
     locked: &mut LockedEntry<'_>,
-) -> Asked {
+) -> (Outcome, i32, Then) {
     let (mapping, index) = (vmf.mapping(), vmf.index_of(order));
     let mut iomaps = Iomaps::new(mapping, index, order, vmf.is_write(), ops);
     if !window.is_empty() {
@@ -333,23 +353,26 @@ fn ask(
     if order == Order::Pte {
         outcome.error = Some(error);
     }
-    Asked {
-        outcome,
-        error,
-        then,
-    }
+    (outcome, error, then)
 }
 
 /// What is left to do when no extent served the fault: for an error of the filesystem, which may
 /// not have been told of it yet, or for what is in the way.
 #[cold]
 #[inline(never)]
-fn not_served(vmf: Fault<'_>, order: Order, locked: LockedEntry<'_>, asked: Asked) -> Outcome {
-    let Asked {
-        mut outcome,
-        error,
-        then,
-    } = asked;
+fn not_served(
+    vmf: Fault<'_>,
+    order: Order,
+    locked: LockedEntry<'_>,
+    ret: VmFault,
+    error: i32,
+    then: Then,
+) -> Outcome {
+    let mut outcome = Outcome::new(ret);
+
+    if order == Order::Pte {
+        outcome.error = Some(error);
+    }
     let counted = match then {
         Then::Return => return outcome,
         Then::Count => {
@@ -558,6 +581,35 @@ fn serve_block(
     extent: &mut Extent<'_>,
     locked: &mut LockedEntry<'_>,
 ) -> Served {
+    match locked.entry().order() {
+        whole if whole == order => serve_whole(vmf, order, order, can_sync, extent, locked),
+        whole => serve_part(vmf, order, whole, can_sync, extent, locked),
+    }
+}
+
+/// [`serve_block`] by an entry of another order, `whole`. Apart, so that it costs other faults nothing.
+#[inline(never)]
+fn serve_part(
+    vmf: Fault<'_>,
+    order: Order,
+    whole: Order,
+    can_sync: bool,
+    extent: &mut Extent<'_>,
+    locked: &mut LockedEntry<'_>,
+) -> Served {
+    serve_whole(vmf, order, whole, can_sync, extent, locked)
+}
+
+/// [`serve_block`] by an entry whose order is `whole`.
+#[inline(always)]
+fn serve_whole(
+    vmf: Fault<'_>,
+    order: Order,
+    whole: Order,
+    can_sync: bool,
+    extent: &mut Extent<'_>,
+    locked: &mut LockedEntry<'_>,
+) -> Served {
     let write = vmf.is_write();
     // That a copy takes the place of a shared block, the flags do not say yet: the filesystem
     // changes its metadata when the iteration ends.
@@ -568,12 +620,12 @@ fn serve_block(
     let shared = extent.is_shared() && !extent.is_copy();
     let old = locked.entry();
 
-    let (fresh, pfn) = match track(vmf, order, extent, locked, shared, dirty) {
+    let (fresh, pfn) = match track(vmf, order, whole, extent, locked, shared, dirty) {
         Ok(tracked) => tracked,
         Err(Refused::Fault(ret, reason)) => {
             return Served::Done(failed(vmf, order, ret, reason));
         }
-        Err(Refused::OtherOrder(_)) if locked.entry().order() != order => {
+        Err(Refused::OtherOrder(_)) if whole != order => {
             // What is left of a large folio of ours, while another file has pages of it: a page is
             // enough for us too.
             return match give_up(locked) {
@@ -628,6 +680,7 @@ fn needs_sync(vmf: Fault<'_>, order: Order, can_sync: bool, pfn: usize) -> Serve
 fn track(
     vmf: Fault<'_>,
     order: Order,
+    whole: Order,
     extent: &mut Extent<'_>,
     locked: &mut LockedEntry<'_>,
     shared: bool,
@@ -637,8 +690,10 @@ fn track(
     let memory: DeviceMemory<'_> = extent.memory(&device)?;
     let pfn = memory.pfn();
     // A PTE fault may find an entry for the PMD around.
-    let first = pfn.wrapping_sub(vmf.index_of(order) - locked.index());
-    let whole = locked.entry().order();
+    let first = match whole == order {
+        true => pfn,
+        false => pfn.wrapping_sub(vmf.index_of(order) - locked.index()),
+    };
 
     // The request takes its pgmap reference before the device may go.
     let from = Accessed {

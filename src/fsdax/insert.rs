@@ -130,7 +130,7 @@ pub(super) fn insert_live(
         }
         return Ok(false);
     }
-    if Entry::tracked(pfn, old.order()).is_none() {
+    if old.as_tracked(pfn).is_none() {
         return Err(InsertError::Mismatch);
     }
     if old.kind() == Kind::Zero {

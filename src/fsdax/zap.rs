@@ -25,6 +25,7 @@ pub(super) enum Spent {
 }
 
 /// Zaps an entry, if it is tracked: its reference goes, the slot stays unless it is spent.
+#[inline(always)]
 pub(super) fn zap(at: At<'_, '_>, spent: Spent) -> Left {
     at.zap(|marks| {
         if spent == Spent::Stays || marks.is_dirty() {

@@ -47,20 +47,17 @@ impl Window {
     /// No page.
     pub(crate) const NONE: Self = Self(0);
 
-    /// What a fault of `order` that stores nothing may map in a file whose last page is `last`, if it
+    /// What a fault of a page that stores nothing may map in a file whose last page is `last`, if it
     /// follows on others: see `csrc/around.c`. Process context.
     #[inline(always)]
-    pub(crate) fn of(vmf: Fault<'_>, order: Order, last: usize) -> Option<Self> {
-        if order != Order::Pte {
-            return None;
-        }
+    pub(crate) fn of(vmf: Fault<'_>, last: usize) -> Option<Self> {
         // SAFETY: By the invariant of `Fault` it is valid, and its vma locked.
         let around = unsafe { bindings::rust_fsdax_vmf_around(vmf.as_raw()) };
         if around == 0 {
             return None;
         }
         // The filesystem's lock keeps the file from becoming shorter.
-        let window = Self(around).up_to(last - vmf.index() + 1);
+        let window = Self(around).up_to(last.checked_sub(vmf.index())? + 1);
         (!window.is_empty()).then_some(window)
     }
 
@@ -109,11 +106,12 @@ impl Window {
 ///
 /// # Invariants
 ///
-/// `of` is a tracked entry of one page. So is, for each `n` in `window`, that of the page `n` pages behind
-/// it, in the same node; it tracks the page that is `n` pages behind that of `of`, and its lock is ours. Or
-/// `of` is a large one, and has all of these pages itself.
+/// `of` is a tracked entry of one page, at `index`. So is, for each `n` in `window`, that of the page `n` pages
+/// behind it, in the same node; it tracks the page that is `n` pages behind that of `of`, and its lock is
+/// ours. Or `of` is a large one, and has all of these pages itself, counted from `index` on.
 pub(crate) struct Around<'l, 'm> {
     of: &'l LockedEntry<'m>,
+    index: usize,
     window: Window,
 }
 
@@ -137,7 +135,7 @@ impl<'l, 'm> Around<'l, 'm> {
             false => Window::NONE,
         };
         // INVARIANT: These are in the entry.
-        Self { of, window }
+        Self { of, index, window }
     }
 
     /// Locks the entries of `window` that are tracked or can be: what `claim` claims, by its number.
@@ -145,6 +143,12 @@ impl<'l, 'm> Around<'l, 'm> {
     /// Left out is what is locked, names another page, or is a hole or zapped, as is all if a break of
     /// the file sleeps, which then need not look at these again. Nothing is waited for. `claim` is called
     /// with the i_pages lock held, at most once for each page.
+    ///
+    /// The filesystem named these blocks before their entries were locked, while a fault of their own would
+    /// have it the other way round. The caller holds the filesystem's lock shared, and that is enough as
+    /// long as nobody removes a tracked entry of one page without holding it exclusively: who replaces a
+    /// block under the shared lock, as a store to a shared one, leaves the entry locked or tracked for
+    /// the new one, which is another page than that of `claim`.
     #[inline(always)]
     pub(crate) fn track(
         of: &'l LockedEntry<'m>,
@@ -155,6 +159,7 @@ impl<'l, 'm> Around<'l, 'm> {
         // INVARIANT: There is none in it yet.
         let mut around = Self {
             of,
+            index: of.index(),
             window: Window::NONE,
         };
 
@@ -164,26 +169,26 @@ impl<'l, 'm> Around<'l, 'm> {
         // A node has all of its slots.
         let slots = 1 << bindings::RUST_FSDAX_XA_CHUNK_SHIFT;
         let window = window.up_to(slots - of.index() % slots);
-        let mut pages = of.pages();
-        pages.look_up();
-        if is_breaking(&pages.marks()) {
-            return around;
-        }
-        for n in 1..window.pages() {
-            let there = pages.step();
-            if !window.has(n) {
-                continue;
+        of.with_pages(|pages| {
+            if is_breaking(&pages.marks()) {
+                return;
             }
-            match track_one(&mut pages, there, entry.pfn() + n, |id| claim(n, id)) {
-                Ok(true) => {
-                    // INVARIANT: It was left locked just now.
-                    around.window.add(n);
+            for n in 1..window.pages() {
+                let there = pages.step();
+                if !window.has(n) {
+                    continue;
                 }
-                Ok(false) => {}
-                // There is no memory for another entry.
-                Err(_) => break,
+                match track_one(pages, there, entry.pfn() + n, |id| claim(n, id)) {
+                    Ok(true) => {
+                        // INVARIANT: It was left locked just now.
+                        around.window.add(n);
+                    }
+                    Ok(false) => {}
+                    // There is no memory for another entry.
+                    Err(_) => break,
+                }
             }
-        }
+        });
         around
     }
 }
@@ -195,36 +200,37 @@ impl<'l, 'm> Around<'l, 'm> {
 ///
 /// As [`Pages::insert_locked`].
 #[inline(always)]
-fn track_one(
-    pages: &mut Pages<'_>,
+fn track_one<'p, 'm>(
+    pages: &'p mut Pages<'m>,
     there: Option<Entry>,
     pfn: usize,
     claim: impl FnOnce(&LockedId<'_>) -> Option<Claim>,
 ) -> Result<bool> {
-    let mut locked = match there {
-        None => {
-            let entry = pages.insert_locked(Order::Pte)?;
-            pages.locked(entry)
-        }
+    // SAFETY: `there` is what was just found at the position, and is not locked where it is used.
+    let lock = |pages: &'p mut Pages<'m>, entry| unsafe { pages.lock_entry(entry) };
+    let mut here = match there {
+        // SAFETY: The position is of one page, and nothing was found there just now.
+        None => unsafe { pages.insert(Order::Pte) }?,
         Some(entry) if entry.is_locked() || entry.order() != Order::Pte => return Ok(false),
         Some(entry) if entry.kind() == Kind::Tracked => {
-            if entry.pfn() == pfn {
-                pages.lock_entry(entry).leave_locked();
+            let right = entry.pfn() == pfn;
+            if right {
+                lock(pages, entry).leave_locked();
             }
-            return Ok(entry.pfn() == pfn);
+            return Ok(right);
         }
-        Some(entry) if entry.kind() == Kind::Empty => pages.lock_entry(entry),
+        Some(entry) if entry.kind() == Kind::Empty => lock(pages, entry),
         Some(_) => return Ok(false),
     };
-    let claim = claim(&locked.locked_id()).filter(|claim| claim.pfn() == pfn);
-    if claim.is_some_and(|claim| locked.track_at(pages, claim, false)) {
-        trace::insert(|| locked.event());
-        locked.leave_locked();
-        Ok(true)
+    let claim = claim(&here.locked_id()).filter(|claim| claim.pfn() == pfn);
+    let tracked = claim.is_some_and(|claim| here.track(claim, false));
+    if tracked {
+        trace::insert(|| here.event());
+        here.leave_locked();
     } else {
-        pages.drop_entry(locked);
-        Ok(false)
+        here.done();
     }
+    Ok(tracked)
 }
 
 impl Drop for Around<'_, '_> {
@@ -233,17 +239,15 @@ impl Drop for Around<'_, '_> {
         if self.window.is_empty() || self.of.entry().order() != Order::Pte {
             return;
         }
-        let mut pages = self.of.pages();
-        pages.look_up();
-        for n in 1..self.window.pages() {
-            // By the type invariant the lock is ours.
-            let there = pages.step().filter(|_| self.window.has(n));
-            if let Some(entry) = there {
-                let locked = pages.locked(entry.unlocked());
-                pages.unlock_entry(locked);
+        self.of.with_pages(|pages| {
+            for n in 1..self.window.pages() {
+                let there = pages.step().filter(|_| self.window.has(n));
+                if let Some(entry) = there {
+                    // SAFETY: By the type invariant its lock is ours, and goes with `self`.
+                    unsafe { pages.left_locked(entry) }.unlock();
+                }
             }
-        }
-        pages.close();
+        });
     }
 }
 
@@ -260,12 +264,14 @@ impl Fault<'_> {
     pub(crate) fn map_around(self, around: &Around<'_, '_>) {
         let (of, window) = (around.of, around.window);
 
-        if window.is_empty() || warn_on_once!(!self.is_about(of, Order::Pte)) {
+        let wrong = !self.is_about(of, Order::Pte) || self.index() != around.index;
+        if window.is_empty() || warn_on_once!(wrong) {
             return;
         }
-        let pfn = of.entry().pfn() + (self.index() - of.index());
+        let pfn = of.entry().pfn() + (around.index - of.index());
         // SAFETY: By the invariant of `Fault` it is valid. By that of `Around` all these pages are tracked
-        // by entries that are locked, which keep them.
+        // by entries that are locked, which keep them, and follow on that of the fault as its bits are
+        // counted. What is not in the vma and in the page table of the fault is left out.
         let mapped =
             unsafe { bindings::rust_fsdax_map_around(self.as_raw(), pfn_to_page(pfn), window.0) };
         self.count_around(mapped as usize);

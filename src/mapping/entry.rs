@@ -28,6 +28,21 @@ const PFN_SHIFT: u32 = 6;
 /// Bits of a value entry.
 const VALUE_BITS: u32 = usize::BITS - 1;
 
+/// The bits below the pfn.
+const BITS: usize = (1 << PFN_SHIFT) - 1;
+/// A bit for each value of these that there can be: every entry that is loaded is looked up here.
+const VALID: u64 = {
+    let (mut valid, mut bits) = (0, 0);
+
+    while bits <= BITS {
+        if (bits & (ZERO | EMPTY | ZAPPED)).count_ones() <= 1 && bits & (PMD | PUD) != PMD | PUD {
+            valid |= 1 << bits;
+        }
+        bits += 1;
+    }
+    valid
+};
+
 /// What an entry names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -82,6 +97,21 @@ impl Entry {
         Some(Self(pfn << PFN_SHIFT | kind | Self::order_bits(order)))
     }
 
+    /// The same, of the order of this entry.
+    #[inline(always)]
+    pub(crate) const fn as_tracked(self, pfn: usize) -> Option<Self> {
+        let order_bits = self.0 & (PMD | PUD);
+
+        // An entry of one page, as most are, takes any.
+        if pfn >> (VALUE_BITS - PFN_SHIFT) != 0
+            || (order_bits != 0 && self.order().align(pfn) != pfn)
+        {
+            return None;
+        }
+        // INVARIANT: Tracked is none of the three kinds that have a bit, and `pfn` was just checked.
+        Some(Self(pfn << PFN_SHIFT | order_bits))
+    }
+
     const fn order_bits(order: Order) -> usize {
         match order {
             Order::Pte => 0,
@@ -92,10 +122,7 @@ impl Entry {
 
     /// The entry that an xarray value holds, or `None` if no [`Entry`] looks like that.
     pub(crate) const fn from_value(value: usize) -> Option<Self> {
-        if value >> VALUE_BITS != 0
-            || (value & (ZERO | EMPTY | ZAPPED)).count_ones() > 1
-            || value & (PMD | PUD) == PMD | PUD
-        {
+        if value >> VALUE_BITS != 0 || VALID >> (value & BITS) & 1 == 0 {
             return None;
         }
         // INVARIANT: Just checked.
@@ -134,6 +161,16 @@ impl Entry {
             PMD => Order::Pmd,
             _ => Order::Pud,
         }
+    }
+
+    /// The first page offset of the entry, which is found at `index`.
+    #[inline(always)]
+    pub(crate) const fn first(self, index: usize) -> usize {
+        // Most entries are of one page.
+        if self.0 & (PMD | PUD) == 0 {
+            return index;
+        }
+        self.order().align(index)
     }
 
     /// Whether somebody holds the entry lock.

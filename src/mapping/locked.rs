@@ -89,60 +89,188 @@ pub(crate) struct LockedEntry<'m> {
     slot: Slot,
 }
 
+/// An entry whose lock we hold, at a position, under the i_pages lock.
+///
+/// [`Self::guard`] makes it one that is locked without that. What becomes neither a guard nor unlocked
+/// stays locked: see [`Self::leave_locked`].
+///
+/// # Invariants
+///
+/// `i_pages` has `entry.locked()` at the page offset of `pages`, which was found there, or is to be looked
+/// up. There is no other guard of it that is used again.
+#[must_use]
+pub(super) struct Here<'p, 'm> {
+    pages: &'p mut Pages<'m>,
+    entry: Entry,
+}
+
 impl<'m> Pages<'m> {
-    /// Locks `entry`, which was just loaded or found at the position and is not locked.
+    /// Locks `entry`.
     ///
-    /// The i_pages lock must be dropped before the guard is.
+    /// # Safety
+    ///
+    /// It was loaded or found at the position under this hold of the i_pages lock, and is not locked.
     #[inline(always)]
-    pub(super) fn lock_entry(&mut self, entry: Entry) -> LockedEntry<'m> {
-        // SAFETY: It is not locked, and keeps its reference; the guard is made below.
+    pub(super) unsafe fn lock_entry(&mut self, entry: Entry) -> Here<'_, 'm> {
+        // SAFETY: The caller promises that it is there, and not locked. It keeps its reference, and what
+        // is returned is the guard.
         unsafe { self.replace(entry, entry.locked()) };
-        self.locked(entry)
+        self.took(entry);
+        // INVARIANT: Just stored, by us.
+        Here { pages: self, entry }
     }
 
-    /// The guard of `entry`, which was just stored, locked, at the position.
+    /// Inserts an empty entry of `order`, locked, where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::insert_locked`].
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::insert_locked`].
     #[inline(always)]
-    pub(super) fn locked(&mut self, entry: Entry) -> LockedEntry<'m> {
-        let index = entry.order().align(self.index());
+    pub(super) unsafe fn insert(&mut self, order: Order) -> Result<Here<'_, 'm>> {
+        // SAFETY: What the caller promises.
+        let entry = unsafe { self.insert_locked(order) }?;
 
         self.took(entry);
-        // INVARIANT: The caller just stored it.
+        // INVARIANT: Just stored, by us.
+        Ok(Here { pages: self, entry })
+    }
+
+    /// The locked entry at the position, which has `entry`, whose lock is known to be ours.
+    ///
+    /// # Safety
+    ///
+    /// It is locked by the caller, was left so by [`Here::leave_locked`], and is this once.
+    pub(super) unsafe fn left_locked(&mut self, entry: Entry) -> Here<'_, 'm> {
+        // INVARIANT: The caller promises it.
+        Here {
+            pages: self,
+            entry: entry.unlocked(),
+        }
+    }
+}
+
+impl<'m> Here<'_, 'm> {
+    fn index(&self) -> usize {
+        self.entry.first(self.pages.index())
+    }
+
+    fn id(&self) -> EntryId {
+        self.pages.mapping().entry_id(self.index())
+    }
+
+    /// Its name, as a proof that it is locked.
+    pub(super) fn locked_id(&self) -> LockedId<'_> {
+        // SAFETY: By the type invariant it is locked, and `self` is borrowed.
+        unsafe { LockedId::new(self.id()) }
+    }
+
+    /// What an event says of it.
+    pub(super) fn event(&self) -> trace::Entry {
+        self.pages.mapping().event(self.index(), self.entry)
+    }
+
+    /// Its marks.
+    pub(super) fn marks(&mut self) -> Marks<'_, 'm> {
+        self.pages.marks()
+    }
+
+    /// The guard that needs no i_pages lock, and is dropped without that.
+    #[inline(always)]
+    pub(super) fn guard(self) -> LockedEntry<'m> {
+        let index = self.index();
+
+        // INVARIANT: By that of `self`, which goes. See `Slot` for page offset 0.
         LockedEntry {
-            mapping: self.mapping(),
+            mapping: self.pages.mapping(),
             index,
-            entry,
-            // See `Slot` for page offset 0.
+            entry: self.entry,
             slot: if index == 0 {
                 Slot::UNKNOWN
             } else {
-                self.slot()
+                self.pages.slot()
             },
         }
     }
 
-    /// Drops the i_pages lock while `f` runs. The position is that of `locked` afterwards.
+    /// Drops the i_pages lock while `f` has the guard.
     #[inline(always)]
-    pub(super) fn unlocked_at<R>(&mut self, locked: &LockedEntry<'m>, f: impl FnOnce() -> R) -> R {
-        let ret = self.unlocked(f);
+    pub(super) fn lend<R>(self, f: impl FnOnce(&LockedEntry<'m>) -> R) -> (Self, R) {
+        let Self { pages, entry } = self;
+        let locked = Here {
+            pages: &mut *pages,
+            entry,
+        }
+        .guard();
+        let ret = pages.unlocked(|| f(&locked));
+
         // SAFETY: By the invariant of `LockedEntry` it is locked, and this is where it is.
-        unsafe { self.go_to(locked.slot) };
-        ret
+        unsafe { pages.go_to(locked.slot) };
+        core::mem::forget(locked);
+        // INVARIANT: The guard, which `f` could not change, is gone.
+        (Self { pages, entry }, ret)
     }
 
-    /// Unlocks the entry at the position, which [`Self::unlocked_at`] went back to.
+    /// [`LockedEntry::track`], without a mark for a break.
     #[inline(always)]
-    pub(super) fn unlock_entry(&mut self, locked: LockedEntry<'m>) {
-        // SAFETY: `locked` is the guard, which goes; the entry keeps its reference.
-        unsafe { self.replace(locked.entry.locked(), locked.entry) };
-        self.wake(locked.entry);
-        core::mem::forget(locked);
+    pub(super) fn track(&mut self, claim: Claim, dirty: bool) -> bool {
+        let pfn = claim.pfn();
+        let fits = claim.entry() == self.id()
+            && self.entry.kind() != Kind::Tracked
+            && (!self.entry.is_mapped() || self.entry.pfn() == pfn);
+
+        match self.entry.as_tracked(pfn) {
+            Some(tracked) if fits => {
+                // The entry is visible as tracked from here on.
+                // SAFETY: By the type invariant the lock is ours, and the reference is that of the claim.
+                unsafe { self.pages.replace(self.entry.locked(), tracked.locked()) };
+                // INVARIANT: Just stored.
+                self.entry = tracked;
+                // SAFETY: It just became a tracked one, of this claim as was seen above.
+                unsafe { claim.into_entry() };
+                if dirty {
+                    self.marks().set(Mark::Dirty);
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
-    /// Does what dropping `locked`, which is at the position, does without the i_pages lock.
-    pub(super) fn drop_entry(&mut self, locked: LockedEntry<'m>) {
-        // SAFETY: It is forgotten.
-        unsafe { locked.finish_at(self, locked.entry.kind() == Kind::Empty) };
-        core::mem::forget(locked);
+    /// Leaves it locked, for who knows of it in another way: [`Around`](super::Around).
+    pub(super) fn leave_locked(self) {}
+
+    /// Unlocks it.
+    #[inline(always)]
+    pub(super) fn unlock(self) {
+        // SAFETY: By the type invariant the lock is ours, and goes. The entry keeps its reference.
+        unsafe { self.pages.replace(self.entry.locked(), self.entry) };
+        self.pages.wake(self.entry);
+    }
+
+    /// Removes it, which must have no reference, with its marks.
+    #[inline(always)]
+    fn remove(self) {
+        if warn_on_once!(self.entry.kind() == Kind::Tracked) {
+            return self.unlock();
+        }
+        // SAFETY: By the type invariant the lock is ours, and the entry has no reference.
+        unsafe { self.pages.remove(self.entry.locked()) };
+        // Of the order that waiters saw; the position is where the entry starts.
+        self.pages.wake(self.entry);
+    }
+
+    /// Unlocks it; an empty one has done its work, and is removed.
+    #[inline(always)]
+    pub(super) fn done(self) {
+        if self.entry.kind() == Kind::Empty {
+            self.remove()
+        } else {
+            self.unlock()
+        }
     }
 }
 
@@ -155,7 +283,8 @@ impl<'m> Mapping<'m> {
         loop {
             let entry = pages.load()?;
             if !entry.is_locked() {
-                return Some(pages.lock_entry(entry));
+                // SAFETY: Just loaded, and not locked.
+                return Some(unsafe { pages.lock_entry(entry) }.guard());
             }
             pages.wait_turn(entry);
         }
@@ -201,15 +330,20 @@ impl<'m> LockedEntry<'m> {
                     continue;
                 }
                 Some(entry) if entry.order() != order && !entry.is_mapped() => {
-                    let big = pages.lock_entry(entry);
+                    // SAFETY: Just found, and not locked, as was seen above.
+                    let big = unsafe { pages.lock_entry(entry) }.guard();
                     pages.unlocked(|| Self::remove_big(big));
                     continue;
                 }
-                Some(entry) => return Ok(pages.lock_entry(entry)),
+                Some(entry) => {
+                    // SAFETY: Just found, and not locked, as was seen above.
+                    return Ok(unsafe { pages.lock_entry(entry) }.guard());
+                }
                 None => {}
             }
-            match pages.insert_locked(order) {
-                Ok(entry) => return Ok(pages.locked(entry)),
+            // SAFETY: The position is of `order`, and there was nothing in it just now.
+            match unsafe { pages.insert(order) }.map(Here::guard) {
+                Ok(locked) => return Ok(locked),
                 Err(e) if e != ENOMEM => return Err(GrabError::Io),
                 Err(_) if pages.allocate() => {}
                 Err(_) => return Err(GrabError::NoMemory),
@@ -289,9 +423,17 @@ impl<'m> LockedEntry<'m> {
 
     /// The position of the entry, which is to be [looked up](Pages::look_up) unless it is stored at first.
     #[inline(always)]
-    pub(super) fn pages(&self) -> Pages<'m> {
+    fn pages(&self) -> Pages<'m> {
         // SAFETY: By the type invariant it is locked, and the slot is where it is, or unknown.
         unsafe { Pages::lock_at(self.mapping, self.index, Order::Pte, self.slot) }
+    }
+
+    /// Calls `f` with the position of the entry, and the i_pages lock held.
+    #[inline(always)]
+    pub(super) fn with_pages<R>(&self, f: impl FnOnce(&mut Pages<'m>) -> R) -> R {
+        let mut pages = self.pages();
+        pages.look_up();
+        f(&mut pages)
     }
 
     /// Replaces the entry by one of the same order that is not tracked, keeping it locked, and lets `f`
@@ -323,40 +465,19 @@ impl<'m> LockedEntry<'m> {
     pub(crate) fn track(&mut self, claim: Claim, dirty: bool) -> bool {
         let mut pages = self.pages();
         pages.look_up();
-        let tracked = self.track_at(&mut pages, claim, dirty);
+        // INVARIANT: The position is that of the entry, which only `self` can change.
+        let mut here = Here {
+            pages: &mut pages,
+            entry: self.entry,
+        };
+        let tracked = here.track(claim, dirty);
+        // INVARIANT: What is stored now.
+        self.entry = here.entry;
         if tracked {
             pages.marks().mark_for_break();
         }
         pages.close();
         tracked
-    }
-
-    /// [`Self::track`] where the i_pages lock is held, and `pages` is at the entry. It is not marked for
-    /// a break.
-    #[inline(always)]
-    pub(super) fn track_at(&mut self, pages: &mut Pages<'m>, claim: Claim, dirty: bool) -> bool {
-        let order = self.entry.order();
-        let pfn = claim.pfn();
-        let fits = claim.entry() == self.id()
-            && self.entry.kind() != Kind::Tracked
-            && (!self.entry.is_mapped() || self.entry.pfn() == pfn);
-
-        match Entry::tracked(pfn, order) {
-            Some(tracked) if fits => {
-                // The entry is visible as tracked from here on.
-                // SAFETY: `self` is the guard, before and afterwards, and the reference that of the claim.
-                unsafe { pages.replace(self.entry.locked(), tracked.locked()) };
-                // INVARIANT: Just stored.
-                self.entry = tracked;
-                // SAFETY: It just became a tracked one, of this claim as was seen above.
-                unsafe { claim.into_entry() };
-                if dirty {
-                    pages.marks().set(Mark::Dirty);
-                }
-                true
-            }
-            _ => false,
-        }
     }
 
     /// Drops the reference of the entry, if it is tracked: it is zapped then.
@@ -459,12 +580,7 @@ impl<'m> LockedEntry<'m> {
     /// For faults that need only the lock: those that follow in the neighbourhood find a node.
     pub(crate) fn unlock(self) {
         // SAFETY: It is forgotten.
-        unsafe { self.finish(false) };
-        core::mem::forget(self);
-    }
-
-    /// Leaves the entry locked, for who knows of it without a guard: [`Around`](super::Around).
-    pub(super) fn leave_locked(self) {
+        unsafe { self.finish(|here| here.unlock()) };
         core::mem::forget(self);
     }
 
@@ -476,7 +592,7 @@ impl<'m> LockedEntry<'m> {
         if left == Left::Idle {
             trace::remove(|| self.event());
             // SAFETY: It is forgotten.
-            unsafe { self.finish(true) };
+            unsafe { self.finish(|here| here.remove()) };
             core::mem::forget(self);
         }
         left
@@ -530,35 +646,20 @@ impl<'m> LockedEntry<'m> {
         }
     }
 
-    /// Unlocks the entry, or removes one that is not tracked.
+    /// Has `how` unlock or remove the entry.
     ///
     /// # Safety
     ///
     /// The guard is not used afterwards.
     #[inline(always)]
-    unsafe fn finish(&self, remove: bool) {
+    unsafe fn finish(&self, how: impl FnOnce(Here<'_, 'm>)) {
         let mut pages = self.pages();
-        // SAFETY: What the caller promises.
-        unsafe { self.finish_at(&mut pages, remove) };
+        // INVARIANT: The position is that of the entry. The caller promises that `self` is not used again.
+        how(Here {
+            pages: &mut pages,
+            entry: self.entry,
+        });
         pages.close();
-    }
-
-    /// [`Self::finish`] where the i_pages lock is held, and `pages` is at the entry, or is to be looked up.
-    ///
-    /// # Safety
-    ///
-    /// As [`Self::finish`].
-    #[inline(always)]
-    unsafe fn finish_at(&self, pages: &mut Pages<'m>, remove: bool) {
-        if remove && !warn_on_once!(self.entry.kind() == Kind::Tracked) {
-            // SAFETY: `self` is the guard, and the entry has no reference.
-            unsafe { pages.remove(self.entry.locked()) };
-        } else {
-            // SAFETY: `self` is the guard, and the entry keeps its reference.
-            unsafe { pages.replace(self.entry.locked(), self.entry) };
-        }
-        // Both of the order that waiters saw; the position is where the entry starts.
-        pages.wake(self.entry);
     }
 }
 
@@ -566,7 +667,7 @@ impl Drop for LockedEntry<'_> {
     fn drop(&mut self) {
         // An empty entry has done its work when it is unlocked.
         // SAFETY: It goes.
-        unsafe { self.finish(self.entry.kind() == Kind::Empty) };
+        unsafe { self.finish(|here| here.done()) };
     }
 }
 
@@ -619,7 +720,8 @@ pub(crate) fn with_entry_of<K, R>(
             continue;
         }
         if let Ok(kept) = keep(reference, id) {
-            let locked = pages.lock_entry(entry).detach();
+            // SAFETY: Just loaded, and not locked, as was seen above.
+            let locked = unsafe { pages.lock_entry(entry) }.guard().detach();
             drop(pages);
             drop(rcu);
             return Some(f(locked, kept));
@@ -666,7 +768,8 @@ pub(crate) fn with_sharer_of<R>(
             (Some(entry), _) => {
                 // A tracked entry that names the folio is one that its file has, which is hence not
                 // evicted.
-                let locked = pages.lock_entry(entry).detach();
+                // SAFETY: It is the last one that was found, and not locked.
+                let locked = unsafe { pages.lock_entry(entry) }.guard().detach();
                 drop(pages);
                 drop(rcu);
                 drop(reference);

@@ -280,7 +280,12 @@ impl<'m> Pages<'m> {
     /// # Errors
     ///
     /// `ENOMEM`, see [`Self::allocate`], or another error of the xarray.
-    pub(super) fn insert_locked(&mut self, order: Order) -> Result<Entry> {
+    ///
+    /// # Safety
+    ///
+    /// That there is no entry in all of the position, which is of `order`, was found under this hold of the
+    /// i_pages lock.
+    pub(super) unsafe fn insert_locked(&mut self, order: Order) -> Result<Entry> {
         if inject::fails(Point::Store) {
             return Err(EIO);
         }
@@ -373,7 +378,7 @@ impl<'m> Pages<'m> {
     /// Where to sleep until the lock of `entry` at the position is free.
     #[inline(always)]
     pub(super) fn address_of(&self, entry: Entry) -> sleep::Address {
-        sleep::Address::of_index(self.xas.xa, entry.order().align(self.index()))
+        sleep::Address::of_index(self.xas.xa, entry.first(self.index()))
     }
 
     /// Sleeps until the lock of `entry`, seen locked at the position, may be free.

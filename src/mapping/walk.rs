@@ -121,9 +121,16 @@ impl<'m> Walk<'m> {
 
     #[inline(always)]
     fn pass(&mut self, entry: Entry) {
+        let index = self.pages.index();
+
+        // Most entries are of one page.
+        if entry.order() == Order::Pte {
+            self.scanned += 1;
+            self.behind = index.checked_add(1);
+            return;
+        }
         self.scanned += entry.order().pages();
-        let range = Range::of_entry(self.pages.index(), entry.order());
-        self.behind = range.last.checked_add(1);
+        self.behind = Range::of_entry(index, entry.order()).last.checked_add(1);
     }
 }
 
@@ -150,7 +157,7 @@ impl<'m> Seen<'_, 'm> {
 
     /// Its first page offset.
     pub(crate) fn index(&self) -> usize {
-        self.entry.order().align(self.walk.pages.index())
+        self.entry.first(self.walk.pages.index())
     }
 
     /// Its name.
@@ -284,7 +291,8 @@ impl<'w, 'm> At<'w, 'm> {
     /// locked: the walk goes on with that.
     pub(crate) fn while_locked(self, f: impl FnOnce(LockedEntry<'m>)) -> Option<Self> {
         let Seen { walk, entry } = self.0;
-        let locked = walk.pages.lock_entry(entry);
+        // SAFETY: By the type invariant it is at the position, and not locked.
+        let locked = unsafe { walk.pages.lock_entry(entry) }.guard();
 
         walk.pages.unlocked(|| f(locked));
         match walk.pages.load().filter(|entry| !entry.is_locked()) {
@@ -313,12 +321,11 @@ impl<'w, 'm> At<'w, 'm> {
         marks: impl FnOnce(&mut Marks<'_, 'm>),
     ) -> R {
         let Seen { walk, entry } = self.0;
-        let pages = &mut walk.pages;
-        let locked = pages.lock_entry(entry);
+        // SAFETY: By the type invariant it is at the position, and not locked.
+        let (mut here, ret) = unsafe { walk.pages.lock_entry(entry) }.lend(f);
 
-        let ret = pages.unlocked_at(&locked, || f(&locked));
-        marks(&mut pages.marks());
-        pages.unlock_entry(locked);
+        marks(&mut here.marks());
+        here.unlock();
         ret
     }
 }

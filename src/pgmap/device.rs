@@ -65,11 +65,14 @@ impl DaxDevice<'_> {
     #[inline(always)]
     pub(crate) fn access<'g>(
         self,
-        _guard: &'g DeviceReadGuard,
+        guard: &'g DeviceReadGuard,
         pgoff: usize,
         order: Order,
     ) -> Result<DeviceMemory<'g>> {
-        let (pages, pfn, kaddr) = self.direct(pgoff, order.pages())?;
+        if inject::fails(Point::Access) {
+            return Err(EIO);
+        }
+        let (pages, pfn, kaddr) = self.direct(guard, pgoff, order.pages())?;
         if pages < order.pages() || order.align(pfn) != pfn {
             return Err(EINVAL);
         }
@@ -92,11 +95,14 @@ impl DaxDevice<'_> {
     /// `EIO`, or what the device says.
     pub(crate) fn piece<'g>(
         self,
-        _guard: &'g DeviceReadGuard,
+        guard: &'g DeviceReadGuard,
         pgoff: usize,
         pages: usize,
     ) -> Result<DevicePiece<'g>> {
-        let (got, pfn, _) = self.direct(pgoff, pages)?;
+        if inject::fails(Point::Around) {
+            return Err(EIO);
+        }
+        let (got, pfn, _) = self.direct(guard, pgoff, pages)?;
         // INVARIANT: The device just gave access to it.
         Ok(DevicePiece {
             pfn,
@@ -105,17 +111,18 @@ impl DaxDevice<'_> {
         })
     }
 
-    /// Number of pages, first pfn, and where the kernel has it, of up to `pages` at `pgoff`. The caller is
-    /// inside of `dax_read_lock()`.
+    /// Number of pages, first pfn, and where the kernel has it, of up to `pages` at `pgoff`.
     #[inline(always)]
-    fn direct(self, pgoff: usize, pages: usize) -> Result<(usize, usize, *mut c_void)> {
-        if inject::fails(Point::Access) {
-            return Err(EIO);
-        }
+    fn direct(
+        self,
+        _guard: &DeviceReadGuard,
+        pgoff: usize,
+        pages: usize,
+    ) -> Result<(usize, usize, *mut c_void)> {
         let mut kaddr = core::ptr::null_mut();
         let mut pfn = 0;
 
-        // SAFETY: By the type invariant the device is valid, and the callers have the read lock.
+        // SAFETY: By the type invariant the device is valid, and the guard is the read lock.
         let length = unsafe {
             bindings::dax_direct_access(
                 self.0,

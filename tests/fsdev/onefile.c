@@ -294,7 +294,9 @@ static int onefile_fill_super(struct super_block *sb, struct fs_context *fc)
 		return error;
 
 	/* Before there is an inode. */
-	dax_bind_provider(sb, true);
+	error = dax_bind_provider(sb, true);
+	if (error)
+		return error;
 	one->bound = dax_sb_provider(sb);
 
 	inode = new_inode(sb);

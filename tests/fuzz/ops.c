@@ -30,7 +30,8 @@ static bool succeeded(long rc, const char *what)
 
 static void refuse(void)
 {
-	sh->refused++;
+	if (now.phase != MARK)
+		sh->refused++;
 }
 
 static bool spoilt(int f)
@@ -327,13 +328,14 @@ static void op_truncate(const long *a)
 	const off_t size = a[1] * PAGE + a[2] * SECTOR;
 	const size_t first = a[1] + !!a[2];
 	size_t pins, left;
+	bool may;
 	long rc;
 
 	pins = pinned(a[0], first, MAX_PAGES);
-	rc = now.phase == MARK || !claims(a[0], size / SECTOR, MAX_SECTORS);
+	may = claims(a[0], size / SECTOR, MAX_SECTORS);
 	if (now.phase == MARK)
 		m->loose_size = true;
-	if (rc) {
+	if (!may) {
 		moved();
 		return;
 	}

@@ -90,10 +90,12 @@ static void obey(const struct order *order)
 			fork_into(order->line.arg[1]);
 		else
 			ops[order->line.op].run(order->line.arg);
+		/* To mark what it will do is no operation. */
+		if (order->phase != MARK)
+			sh->done++;
 	}
 	if (order->phase == ALONE)
 		flushes_drain(2 * order->number);
-	sh->done++;
 }
 
 __attribute__((noreturn))

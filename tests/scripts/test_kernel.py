@@ -128,10 +128,10 @@ class Configuration(InPlace):
         self.assertEqual(kernel.config("arm64+debug"), "CONFIG_A=y\nCONFIG_C=y\nCONFIG_B=y\n")
         self.assertIn("ARCH=arm64", kernel.compiler("arm64+debug"))
 
-    def check(self, wanted: str, taken: str) -> None:
+    def check(self, wanted: str, taken: str, kind: str = "plain") -> None:
         path = self.place / ".config"
         path.write_text(taken)
-        kernel._check_config(wanted, path, "plain")
+        kernel._check_config(wanted, path, kind)
 
     def test_what_kconfig_dropped_is_named(self) -> None:
         self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "# CONFIG_B is not set\nCONFIG_A=y\nCONFIG_C=y\n")
@@ -139,11 +139,14 @@ class Configuration(InPlace):
             self.check("CONFIG_A=y\nCONFIG_B=y\n", "CONFIG_A=y\n# CONFIG_B is not set\n")
 
     def test_what_an_architecture_does_not_know_is_not_set(self) -> None:
-        self.check("CONFIG_A=y\n# CONFIG_X86_B is not set\n", "CONFIG_A=y\n")
+        self.check("CONFIG_A=y\n# CONFIG_X86_B is not set\n", "CONFIG_A=y\n", "arm64")
         with self.assertRaisesRegex(Fail, "did not take # CONFIG_B is not set for"):
-            self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "CONFIG_A=y\nCONFIG_B=y\n")
+            self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "CONFIG_A=y\nCONFIG_B=y\n", "arm64")
         with self.assertRaisesRegex(Fail, "did not take CONFIG_B=y for"):
-            self.check("CONFIG_B=y\n", "CONFIG_A=y\n")
+            self.check("CONFIG_B=y\n", "CONFIG_A=y\n", "arm64")
+        # Here it is a name that is wrong.
+        with self.assertRaisesRegex(Fail, "did not take # CONFIG_X86_B is not set for the plain"):
+            self.check("CONFIG_A=y\n# CONFIG_X86_B is not set\n", "CONFIG_A=y\n")
 
     def test_last_word_counts(self) -> None:
         self.check("CONFIG_A=y\n# CONFIG_A is not set\n", "# CONFIG_A is not set\n")

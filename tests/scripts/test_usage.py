@@ -37,6 +37,7 @@ WRONG = {
     "deb --localversion x": "cannot be a part of a package's name",
     "demo 7": "unrecognized arguments: 7",
     "fsdax-pins --watch never": "--watch: never is not a time",
+    "fuzz --programs 0": "--programs: it must be 1 or more, not 0",
     "htmldocs 7": "unrecognized arguments: 7",
     "matrix --series 6.1": "no series for Linux 6.1 here",
     "model nothing": "no world, mutation or litmus test nothing",

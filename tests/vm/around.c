@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,21 +42,6 @@ static void load_three(const char *p, size_t page)
 {
 	for (size_t i = 0; i < 3; i++)
 		load(p, page + i);
-}
-
-/* At a boundary of 2 MiB and @skew pages more. */
-static char *map_skewed(int fd, size_t pages, size_t skew, int prot, int flags)
-{
-	char *room = mmap(NULL, pages * PAGE + 4 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-			  -1, 0);
-	char *p;
-
-	check(room != MAP_FAILED, "mmap: %m");
-	p = (char *)(((uintptr_t)room + 2 * MIB - 1) / (2 * MIB) * (2 * MIB)) + skew * PAGE;
-	p = mmap(p, pages * PAGE, prot, flags | MAP_FIXED, fd, 0);
-	check(p != MAP_FAILED, "mmap: %m");
-	must(madvise(p, pages * PAGE, MADV_NOHUGEPAGE));
-	return p;
 }
 
 static char *map_aligned(int fd, size_t pages, int prot)
@@ -116,26 +102,6 @@ static struct around read_around(const struct env *e)
 	}
 	check(n.read >= 0 && n.around >= 0, "faults has not read.0 and around");
 	return n;
-}
-
-/* A file of one extent. */
-static int create_whole(const struct env *e, const char *name, size_t pages, uint64_t stamp)
-{
-	int fd = create_file(e, name, 0, 0);
-	char buf[PAGE];
-
-	/* What was just freed may be given out again only now. */
-	must(syncfs(fd));
-	must(do_op(OP_ALLOCATE, fd, 0, pages));
-	for (size_t i = 0; i < pages; i++) {
-		fill_page(buf, stamp + i);
-		check(pwrite(fd, buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
-	}
-	must(fsync(fd));
-	for (size_t i = 1; i < pages; i++)
-		check(file_block(fd, i) == file_block(fd, 0) + i,
-		      "page %zu is in another extent", i);
-	return fd;
 }
 
 /* Extents of a file, as far as its blocks tell. */
@@ -677,6 +643,29 @@ static void within_a_large_entry(const struct env *e)
 	expect_tracked(e, 0, "truncated");
 }
 
+/* That the device has it was asked when the 2 MiB became an entry. */
+static void not_what_went_bad(const struct env *e)
+{
+	int fd = create_huge(e, "f", 1);
+	char *p = map_file_huge(fd, HUGE, RW), *q;
+
+	for (size_t i = 0; i < HUGE; i++)
+		fill_page(p + i * PAGE, STAMP + i);
+	must(fsync(fd));
+	make_bad(e, file_block(fd, 6));
+	q = map_skewed(fd, HUGE, 0, PROT_READ, MAP_SHARED);
+	load_three(q, 0);
+	/* The driver gives none of a piece that has one. */
+	expect_present(e, q, HUGE, 3, 3, "before a bad block");
+	load_three(q, 7);
+	expect_present(e, q, HUGE, 3 + AROUND - 7, 6, "behind a bad block");
+	must(munmap(q, HUGE * PAGE));
+	must(munmap(p, HUGE * PAGE));
+	must(close(fd));
+	must(umount(e->dir));
+	forget_bad(e);
+}
+
 static const struct test tests[] = {
 	{ "a file that is read in sequence has a fault for 64 KiB", in_sequence, 0 },
 	{ "a page that is read alone is mapped alone", at_random, 0 },
@@ -699,6 +688,8 @@ static const struct test tests[] = {
 	{ "R24 nothing is mapped around that a clone has", not_what_a_clone_has, XFS_ONLY },
 	{ "R13 a bad page is not mapped around", not_what_is_poisoned, 0 },
 	{ "R6 nobody sees another file's data around a punch", races_with_punches, BOUND_ONLY },
+	/* The last one: it gives the device back anew. */
+	{ "R13 a block that went bad is not mapped around within 2 MiB", not_what_went_bad, 0 },
 	{ }
 };
 

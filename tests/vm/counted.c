@@ -126,7 +126,7 @@ static void fault(char *p, size_t page, int advice)
 
 static void pages_are_counted(const struct env *e)
 {
-	int fd = create_file(e, "f", N, OLD);
+	int fd = create_whole(e, "f", N, OLD);
 	struct ended before = read_ended(e);
 	char *p = map_file(fd, N, RW), *q;
 	size_t around;
@@ -144,9 +144,7 @@ static void pages_are_counted(const struct env *e)
 	fill_page(p, NEW);
 	check_ended(e, &before, "a store after fsync", "write.0", 1, NULL);
 
-	q = mmap(NULL, N * PAGE, RW, MAP_PRIVATE, fd, 0);
-	check(q != MAP_FAILED, "mmap: %m");
-	must(madvise(q, N * PAGE, MADV_NOHUGEPAGE));
+	q = map_skewed(fd, N, 0, RW, MAP_PRIVATE);
 	must(madvise(q, N * PAGE, MADV_RANDOM));
 	q[5 * PAGE] = 1;
 	load(q, 6);
@@ -154,7 +152,7 @@ static void pages_are_counted(const struct env *e)
 
 	/* A load behind another one, and what is left of 64 KiB then. */
 	must(madvise(q, N * PAGE, MADV_NORMAL));
-	around = 15 - ((uintptr_t)q / PAGE + 7) % 16;
+	around = 15 - 7;
 	load(q, 7);
 	check_ended(e, &before, "in sequence", "read.0", 1, "around",
 		    (int)(around < N - 8 ? around : N - 8), NULL);

@@ -11,6 +11,6 @@ struct defect_figure {
 	void (*run)(const struct env *e);
 };
 
-extern const struct defect_figure defect_figures[], devdax_figures[];
+extern const struct defect_figure defect_figures[], devdax_figures[], gib_figures[];
 
 #endif

@@ -375,7 +375,7 @@ static const struct {
 	{ "unrelated", unrelated },
 };
 
-static const struct defect_figure *const tables[] = { defect_figures, devdax_figures };
+static const struct defect_figure *const tables[] = { defect_figures, devdax_figures, gib_figures };
 
 int main(int argc, char **argv)
 {

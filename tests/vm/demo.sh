@@ -29,6 +29,15 @@ hmm() { # PROVIDER
 		"\"tests\": $(sed -n 's/^1\.\.//p' /tmp/hmm)}"
 }
 
+# Stripes of 1 GiB, so that a file has it in one aligned piece: on a device of 3 GiB.
+gib_up() { # PROVIDER
+	mkfs.xfs -q -f --unsupported -m reflink=1 -d agcount=1,su=1g,sw=1 -l size=64m,su=4k \
+		"$(device "$1")"
+	bind_next "$1"
+	mkdir -p "/mnt/$1"
+	mount -t xfs -o dax=always "$(device "$1")" "/mnt/$1"
+}
+
 run() { # FIGURE PROVIDER
 	case $fs,$1 in
 	-,hmm)
@@ -36,6 +45,9 @@ run() { # FIGURE PROVIDER
 		return ;;
 	-,*)
 		dev=$(dax_device "$2" 4096) ;;
+	xfs,gib)
+		dev=$(device "$2")
+		gib_up "$2" ;;
 	*)
 		dev=$(device "$2")
 		# A figure may leave nothing mounted.

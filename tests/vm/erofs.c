@@ -121,8 +121,28 @@ static void shared_chunks(const struct env *e)
 		check(!module_unload(), "cannot unload the module: %m");
 }
 
+static void stock_is_refused(const struct env *e)
+{
+	check(!module_load(e->ko), "cannot load the module: %m");
+	make_image(e);
+	require_provider(true);
+	mount_image(e);
+	must(umount(e->dir));
+	check(!module_unload(), "cannot unload the module: %m");
+	check(mount(e->dev, e->dir, "erofs", MS_RDONLY, "dax=always") && errno == EOPNOTSUPP,
+	      "a mount that no provider serves: %m");
+	/* A remount can turn DAX on. */
+	check(mount(e->dev, e->dir, "erofs", MS_RDONLY, "dax=never") && errno == EOPNOTSUPP,
+	      "a mount that no provider serves, without DAX so far: %m");
+	require_provider(false);
+	mount_image(e);
+	must(umount(e->dir));
+}
+
 static const struct test tests[] = {
 	{ "R11 erofs files that share chunks", shared_chunks, EVERYWHERE },
+	{ "R16 no erofs is mounted that stock would serve, if so told", stock_is_refused,
+	  BOUND_ONLY },
 	{ }
 };
 

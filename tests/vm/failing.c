@@ -25,6 +25,7 @@ static const struct {
 	{ "request", 0, 0, 0 },
 	{ "begin", EFAULT, 0, 0 },
 	{ "access", EFAULT, 0, 0 },
+	{ "around", 0, 0, 0 },
 	{ "copy", EFAULT, 0, 0 },
 	{ "map_page", ENOMEM, 0, 0 },
 	{ "map_huge", 0, ENOMEM, 0 },

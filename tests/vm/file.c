@@ -305,3 +305,38 @@ int open_loop_device(int file, bool read_only)
 	close(control);
 	return n;
 }
+
+/* At a boundary of 2 MiB and @skew pages more. */
+char *map_skewed(int fd, size_t pages, size_t skew, int prot, int flags)
+{
+	char *room = mmap(NULL, pages * PAGE + 4 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+	char *p;
+
+	check(room != MAP_FAILED, "mmap: %m");
+	p = (char *)(((uintptr_t)room + 2 * MIB - 1) / (2 * MIB) * (2 * MIB)) + skew * PAGE;
+	p = mmap(p, pages * PAGE, prot, flags | MAP_FIXED, fd, 0);
+	check(p != MAP_FAILED, "mmap: %m");
+	must(madvise(p, pages * PAGE, MADV_NOHUGEPAGE));
+	return p;
+}
+
+/* A file of one extent. */
+int create_whole(const struct env *e, const char *name, size_t pages, uint64_t stamp)
+{
+	int fd = create_file(e, name, 0, 0);
+	char buf[PAGE];
+
+	/* What was just freed may be given out again only now. */
+	must(syncfs(fd));
+	must(do_op(OP_ALLOCATE, fd, 0, pages));
+	for (size_t i = 0; i < pages; i++) {
+		fill_page(buf, stamp + i);
+		check(pwrite(fd, buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
+	}
+	must(fsync(fd));
+	for (size_t i = 1; i < pages; i++)
+		check(file_block(fd, i) == file_block(fd, 0) + i,
+		      "page %zu is in another extent", i);
+	return fd;
+}

@@ -23,10 +23,14 @@ void check_page_at(const char *file, int line, const void *page,
 const char *in_dir(const struct env *e, const char *name);
 int create_file(const struct env *e, const char *name, size_t pages,
 		uint64_t stamp);
+/* The same in one extent. */
+int create_whole(const struct env *e, const char *name, size_t pages, uint64_t stamp);
 void check_file_page(int fd, size_t index, uint64_t stamp, const char *what);
 /* Shared mapping in 4 KiB pages. */
 char *map_file(int fd, size_t pages, int prot);
-/* The same at a 2 MiB boundary, with 2 MiB pages wherever the kernel can. */
+/* One @skew pages behind a 2 MiB boundary, in 4 KiB pages. */
+char *map_skewed(int fd, size_t pages, size_t skew, int prot, int flags);
+/* Shared, at a 2 MiB boundary, with 2 MiB pages wherever the kernel can. */
 char *map_file_huge(int fd, size_t pages, int prot);
 /* An allocated file of @huge times 2 MiB, at 2 MiB boundaries of the device. */
 int create_huge(const struct env *e, const char *name, size_t huge);

@@ -106,8 +106,31 @@ static void mounts_fail(const struct env *e)
 	check(!module_unload(), "cannot unload the module: %m");
 }
 
+static void stock_is_refused(const struct env *e)
+{
+	struct side s;
+
+	check(e->ko && !module_load(e->ko), "cannot load the module: %m");
+	prepare_side(e->dev, true, &s);
+	module_bind(true);
+	mount_side(&s);
+	umount_side(&s);
+	require_provider(true);
+	mount_side(&s);
+	umount_side(&s);
+	module_bind(false);
+	check(mount_at(s.dev, s.path, "size=4096") && errno == EOPNOTSUPP,
+	      "a mount that no provider serves: %m");
+	require_provider(false);
+	mount_side(&s);
+	umount_side(&s);
+	check(!module_unload(), "cannot unload the module: %m");
+}
+
 static const struct test tests[] = {
 	{ "R15 a mount of an fsdev device that is refused keeps nothing", bad_mounts, BOUND_ONLY },
+	{ "R16 no fsdev device is mounted that stock would serve, if so told", stock_is_refused,
+	  BOUND_ONLY },
 	{ "R15 a mount of an fsdev device whose allocations fail keeps nothing", mounts_fail,
 	  BOUND_ONLY },
 	{ }

@@ -223,6 +223,19 @@ void module_bind(bool on)
 	set_text("/sys/module/" MODULE_NAME "/parameters/bind", on ? "Y" : "N");
 }
 
+static void require_none(void *arg)
+{
+	(void)arg;
+	write_text("/sys/module/fsdax/parameters/require", "N");
+}
+
+void require_provider(bool on)
+{
+	if (on)
+		at_fail(require_none, NULL);
+	set_text("/sys/module/fsdax/parameters/require", on ? "Y" : "N");
+}
+
 bool make_fs(const char *fs, const char *dev)
 {
 	char cmd[256];

@@ -33,6 +33,8 @@ bool module_loaded(void);
 int module_load(const char *ko);
 int module_unload(void);
 void module_bind(bool on);
+/* Whether the kernel mounts what no provider serves; so again if the case fails. */
+void require_provider(bool on);
 bool make_fs(const char *fs, const char *dev);
 int mount_fs(const char *fs, const char *dev, const char *dir,
 	     const char *extra);

@@ -103,6 +103,51 @@ static void bind_decides(const struct env *e)
 	must_unload();
 }
 
+static void expect_refused(const struct env *e, const char *fs, const char *options)
+{
+	check(mount(e->dev, e->dir, fs, 0, options) && errno == EOPNOTSUPP,
+	      "a mount of %s with %s: %m", fs, options);
+}
+
+static void stock_is_refused(const struct env *e, const char *fs)
+{
+	int log;
+
+	check(make_fs(fs, e->dev), "cannot make %s on %s", fs, e->dev);
+	require_provider(true);
+	must_load(e);
+	check(!mount_fs(fs, e->dev, e->dir, NULL), "mount: %m");
+	check(mount_is_bound(e->dir), "the mount is not bound");
+	must(umount(e->dir));
+	module_bind(false);
+	expect_refused(e, fs, "dax=always");
+	must_unload();
+	log = kmsg_open();
+	expect_refused(e, fs, "dax=always");
+	check(kmsg_has(log, "dax: ", "no provider serves it", NULL),
+	      "the kernel log does not say why");
+	close(log);
+	/* It may have files with DAX. */
+	expect_refused(e, fs, "dax=inode");
+	check(!mount(e->dev, e->dir, fs, 0, "dax=never"), "mount without DAX: %m");
+	must(umount(e->dir));
+
+	require_provider(false);
+	check(!mount_fs(fs, e->dev, e->dir, NULL), "mount: %m");
+	check(!mount_is_bound(e->dir), "a mount is bound without a module");
+	must(umount(e->dir));
+}
+
+static void stock_ext4_is_refused(const struct env *e)
+{
+	stock_is_refused(e, "ext4");
+}
+
+static void stock_xfs_is_refused(const struct env *e)
+{
+	stock_is_refused(e, "xfs");
+}
+
 static void data_outlives_the_provider(const struct env *e)
 {
 	must_load(e);
@@ -294,6 +339,10 @@ static const struct test tests[] = {
 	{ "R16 without the module a mount is stock", absent_is_stock, BOUND_ONLY },
 	{ "R16 one line refuses a kernel without the series", series_is_missed, BOUND_ONLY },
 	{ "R16 bind decides at mount time", bind_decides, BOUND_ONLY },
+	{ "R16 no ext4 is mounted that stock would serve, if so told", stock_ext4_is_refused,
+	  BOUND_ONLY },
+	{ "R16 no XFS is mounted that stock would serve, if so told", stock_xfs_is_refused,
+	  BOUND_ONLY },
 	{ "R16 data goes from provider to provider", data_outlives_the_provider, BOUND_ONLY },
 	{ "R16 the kernel log names the provider of a mount", log_names_the_provider, BOUND_ONLY },
 	{ "R18 the kernel gets single pages where 2 MiB pages were", shapes_are_given_back,
