@@ -372,16 +372,15 @@ def _build_module(packaged: Packaged) -> Path:
 
 
 def _sign(packaged: Packaged, ko: Path) -> None:
-    """Sign a module as the kernel's modules are; what debuggers want is left out before."""
+    """Sign a module as the kernel's modules are. Its debugging information is for fsdax-pins."""
     found = re.search(r'^CONFIG_MODULE_SIG_HASH="(\w+)"$', (packaged.headers / ".config").read_text(), re.MULTILINE)
     key, inside = Path("/key"), Path("/module")
     sign = [f"{packaged.headers_inside}/scripts/sign-file", found[1] if found else "sha256", f"{key}/signing_key.pem",
             f"{key}/signing_key.x509"]
-    for command in (["strip", "--strip-debug"], sign):
-        run_logged(sandbox.command(
-            packaged.root, [*command, f"{inside}/{ko.name}"],
-            binds=[Bind(packaged.headers, packaged.headers_inside), Bind(packaged.key, key),
-                   Bind(ko.parent, inside, writable=True)]), LOGS / "deb-sign.log", "sign the module", quiet=True)
+    run_logged(sandbox.command(
+        packaged.root, [*sign, f"{inside}/{ko.name}"],
+        binds=[Bind(packaged.headers, packaged.headers_inside), Bind(packaged.key, key),
+               Bind(ko.parent, inside, writable=True)]), LOGS / "deb-sign.log", "sign the module", quiet=True)
 
 
 def tools_package(root: Path, out: Path) -> Path:
