@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import NoReturn
 
 from . import faults, mounts, prometheus, state, wait, who
@@ -115,6 +116,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-who", action="store_true", help="do not look for processes")
     parser.add_argument("--no-drgn", action="store_true",
                         help="do not look into pipes and sockets, which takes seconds (--watch never does)")
+    parser.add_argument("--module", type=Path, metavar="FILE",
+                        help="the file of the module, for drgn, if it is not the one that modprobe loads")
     parser.add_argument("--sysroot", default="/", metavar="DIR",
                         help="take DIR/proc, DIR/sys and so on for those of the machine")
     args = parser.parse_args()
@@ -142,8 +145,8 @@ class Show:
         now = state.read(self._where)
         if not args.no_paths:
             self._paths.resolve(now)
-        processes = None if args.no_who else who.find(self._machine, now,
-                                                      drgn=not (args.no_drgn or args.watch))
+        processes = None if args.no_who else who.find(
+            self._machine, now, drgn=not (args.no_drgn or args.watch), module=args.module)
         if args.json:
             _print_json({**asdict(now), "holders": processes and [asdict(one) for one in processes.holders],
                          "unseen": processes.unseen if processes else []}, bool(args.watch))

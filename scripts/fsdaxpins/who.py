@@ -10,17 +10,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import processes
+from . import layouts, processes
 from .machine import Machine
 from .processes import HOWS, Holder
 from .state import State
 
 _DRGN_TIMEOUT_S = 120
 _PROGRAM = Path(__file__).with_name("kernel_memory.py")
-_INSTALL = {10: "install it (python3-drgn on Debian)",
-            11: "install that of the running kernel (linux-image-...-dbg on Debian), "
-                "or take a drgn that reads BTF",
-            12: "it needs CONFIG_PROC_KCORE, and no lockdown=confidentiality"}
 
 
 @dataclass
@@ -31,8 +27,11 @@ class Who:
     unseen: list[str] = field(default_factory=list)
 
 
-def find(machine: Machine, state: State, drgn: bool) -> Who:
-    """Who holds the busy pages. Says nothing if there are none."""
+def find(machine: Machine, state: State, drgn: bool, module: Path | None = None) -> Who:
+    """Who holds the busy pages. Says nothing if there are none.
+
+    MODULE is the file of the module, if it is not where modprobe looks.
+    """
     who = Who()
     if not state.busy:
         return who
@@ -41,7 +40,7 @@ def find(machine: Machine, state: State, drgn: bool) -> Who:
         some = ", ".join(map(str, stuck[:10])) + (", ..." if len(stuck) > 10 else "")
         who.unseen.append(f"{len(stuck)} processes whose /proc files do not answer: {some}")
     if drgn:
-        _add_drgn(state, who)
+        _add_drgn(machine, state, who, module)
     paths = {(busy.dev, busy.ino): busy.path for busy in state.busy}
     for holder in who.holders:
         holder.path = paths.get((holder.dev, holder.ino))
@@ -50,24 +49,27 @@ def find(machine: Machine, state: State, drgn: bool) -> Who:
     return who
 
 
-def _add_drgn(state: State, who: Who) -> None:
+def _add_drgn(machine: Machine, state: State, who: Who, module: Path | None) -> None:
     """Pages in pipes and sockets."""
-    if importlib.util.find_spec("drgn") is None:
-        who.unseen.append(f"pipes and sockets: drgn is not installed: {_INSTALL[10]}")
-        return
+    pages = [f"{busy.pfn:#x}:{busy.order}" for busy in state.busy[:1024]]
     try:
-        done = subprocess.run(
-            [sys.executable, str(_PROGRAM), *(f"{busy.pfn:#x}:{busy.order}" for busy in state.busy[:1024])],
-            capture_output=True, text=True, timeout=_DRGN_TIMEOUT_S, check=False)
+        if importlib.util.find_spec("drgn") is None:
+            raise layouts.Missing("drgn is not installed: install it (python3-drgn on Debian)")
+        build_id = layouts.build_id(machine)
+        packed = module or layouts.installed(machine)
+        with layouts.unpacked(packed) as file:
+            done = subprocess.run([sys.executable, str(_PROGRAM), str(file), build_id, *pages],
+                                  capture_output=True, text=True, timeout=_DRGN_TIMEOUT_S, check=False)
+    except layouts.Missing as missing:
+        who.unseen.append(f"pipes and sockets: {missing}")
     except subprocess.TimeoutExpired:
         who.unseen.append(f"pipes and sockets: drgn did not end within {_DRGN_TIMEOUT_S} s")
-        return
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        hint = f": {_INSTALL[done.returncode]}" if done.returncode in _INSTALL else ""
-        who.unseen.append(f"pipes and sockets: drgn: {said}{hint}")
-        return
-    add_found(state, json.loads(done.stdout), who)
+    else:
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            who.unseen.append(f"pipes and sockets: drgn: {said.replace(str(file), str(packed))}")
+        else:
+            add_found(state, json.loads(done.stdout), who)
 
 
 def add_found(state: State, found: list[dict[str, object]], who: Who) -> None:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """A directory that stands for a machine: /proc, /sys, debugfs and a mount with a file."""
 
+import gzip
+import lzma
 import os
 import platform
+import struct
 import sys
 from pathlib import Path
 
@@ -116,6 +119,16 @@ class Tree:
         for number, text in (fds or {}).items():
             self.write(f"proc/{pid}/fdinfo/{number}", text)
         return place
+
+    def module(self, suffix: str = "") -> None:
+        """The file of the module, and that it is the one that is loaded."""
+        self.write("sys/module/rust_fsdax/notes/.note.gnu.build-id",
+                   struct.pack("=3I", 4, 3, 3) + b"GNU\0" + bytes((1, 0x23, 0xff)))
+        self.write("proc/sys/kernel/osrelease", "7.3.4\n")
+        file = f"updates/rust_fsdax.ko{suffix}"
+        self.write("lib/modules/7.3.4/modules.dep", f"kernel/fs/dax.ko:\n{file}: kernel/fs/dax.ko\n")
+        self.write(f"lib/modules/7.3.4/{file}",
+                   {"": b"elf", ".xz": lzma.compress(b"elf"), ".gz": gzip.compress(b"elf")}[suffix])
 
     def fdinfo(self, flags: int, mnt_id: int = 40, ino: int = 0, more: str = "") -> str:
         return f"pos:\t0\nflags:\t0{flags:o}\nmnt_id:\t{mnt_id}\nino:\t{ino or self.ino}\n{more}"

@@ -23,8 +23,7 @@ from unittest import mock
 
 import fsdax_pins_tree
 from fsdax_pins_tree import ADDRESS, BUSY, EMPTY, FAULTS, GOLDEN, MOUNTINFO, MOUNTS, ROOT, SCRIPT, WAITERS, Tree
-from fsdaxpins import cli, machine, mounts, paths, processes, prometheus, render, state, who
-from fsdaxpins.kernel_memory import Pages
+from fsdaxpins import cli, kernel_memory, layouts, machine, mounts, paths, processes, prometheus, render, state, who
 
 
 class Parse(unittest.TestCase):
@@ -333,7 +332,7 @@ class Processes(OnTree):
 
 class Drgn(OnTree):
     def test_pages(self) -> None:
-        pages = Pages(["0x140204:0", "0x140400:9"])
+        pages = kernel_memory.Pages(["0x140204:0", "0x140400:9"])
         self.assertEqual([pages.first(pfn) for pfn in (0x140204, 0x140205, 0x1405ff, 0x140600)],
                          [0x140204, None, 0x140400, None])
 
@@ -344,22 +343,119 @@ class Drgn(OnTree):
         self.assertEqual([(holder.first, holder.last, holder.dev, holder.ino) for holder in found.holders],
                          [(4, 5, "121:1", 13), (512, 1023, "121:1", 13)])
 
-    def stub(self, status: int, text: str) -> who.Who:
-        """With a kernel_memory.py that only says something."""
-        program = self.tree.write(
-            "stub.py", f"import sys\nprint({text!r}, file=sys.stderr)\nsys.exit({status})\n")
-        with mock.patch.object(importlib.util, "find_spec", return_value=True), \
-                mock.patch.object(who, "_PROGRAM", program):
+    def stub(self, program: str, drgn: bool = True) -> who.Who:
+        """With another kernel_memory.py."""
+        with mock.patch.object(importlib.util, "find_spec", return_value=drgn or None), \
+                mock.patch.object(who, "_PROGRAM", self.tree.write("stub.py", program)):
             return who.find(self.machine, state.read(self.tree.debugfs), drgn=True)
 
+    def test_it_gets_the_module_and_the_pages(self) -> None:
+        self.tree.module()
+        found = self.stub("""\
+import json, sys
+file, build_id, *pages = sys.argv[1:]
+assert (open(file).read(), build_id, pages) == ("elf", "0123ff", ["0x140204:0", "0x140400:9"]), sys.argv
+json.dump([{"pid": 5, "comm": "x", "how": "pipe", "fd": 3, "detail": "", "pfn": 0x140204}], sys.stdout)
+""")
+        self.assertEqual(([holder.pid for holder in found.holders], found.unseen), ([5], []))
+
     def test_why_not(self) -> None:
-        self.assertEqual(self.stub(12, "/proc/kcore cannot be read").unseen,
-                         ["pipes and sockets: drgn: /proc/kcore cannot be read: it needs CONFIG_PROC_KCORE, "
-                          "and no lockdown=confidentiality"])
-        self.assertEqual(self.stub(1, "Traceback\nOops").unseen, ["pipes and sockets: drgn: Oops"])
-        with mock.patch.object(importlib.util, "find_spec", return_value=None):
-            found = who.find(self.machine, state.read(self.tree.debugfs), drgn=True)
-        self.assertIn("install it", found.unseen[0])
+        self.tree.module(".xz")
+        self.assertEqual(self.stub("Oops").unseen,
+                         ["pipes and sockets: drgn: NameError: name 'Oops' is not defined"])
+        self.assertEqual(self.stub("import sys; sys.exit(1)").unseen, ["pipes and sockets: drgn: it said nothing"])
+        self.assertEqual(self.stub("import sys; sys.exit(f'{sys.argv[1]} is empty')").unseen,
+                         [f"pipes and sockets: drgn: {self.tree.top}/lib/modules/7.3.4/updates/rust_fsdax.ko.xz "
+                          "is empty"])
+        self.assertEqual(self.stub("", drgn=False).unseen,
+                         ["pipes and sockets: drgn is not installed: install it (python3-drgn on Debian)"])
+
+    def kernel_memory(self, drgn: str) -> str:
+        """What it says with another drgn."""
+        self.tree.write("python/drgn.py", drgn)
+        done = subprocess.run([sys.executable, kernel_memory.__file__, "x.ko", "0123", "0x1:0"], text=True,
+                              capture_output=True, check=False, env={"PYTHONPATH": str(self.tree.top / "python"),
+                                   "PYTHONDONTWRITEBYTECODE": "1"})
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        return done.stderr
+
+    def test_what_it_lacks(self) -> None:
+        program = """\
+import enum
+__version__ = "0.0.1"
+class ModuleFileStatus(enum.Enum):
+    WANT, HAVE = 0, 1
+class FaultError(Exception):
+    pass
+class Extra:
+    def try_file(self, file):
+        assert (file, self.build_id) == ("x.ko", bytes((1, 0x23)))
+        self.loaded_file_status = ModuleFileStatus.STATUS
+class Program:
+    def set_kernel(self):
+        pass
+    def extra_module(self, name, create):
+        return Extra()
+    def type(self, name):
+        raise LookupError(name)
+"""
+        stripped, other = program.replace("STATUS", "HAVE"), program.replace("STATUS", "WANT")
+        self.assertEqual(self.kernel_memory("import nothing_like_it"),
+                         "it cannot be loaded: No module named 'nothing_like_it'\n")
+        self.assertEqual(self.kernel_memory(other.replace("pass\n    def", "raise OSError('no')\n    def")),
+                         "/proc/kcore cannot be read: no: it needs CONFIG_PROC_KCORE, and no "
+                         "lockdown=confidentiality\n")
+        self.assertEqual(self.kernel_memory(other.replace("extra_module", "old")),
+                         "it is 0.0.1, and must be 0.0.31 or newer\n")
+        self.assertEqual(self.kernel_memory(other),
+                         "x.ko is not the module that is loaded: name its file by --module\n")
+        self.assertEqual(self.kernel_memory(stripped),
+                         "x.ko has no debugging information: name one that is not stripped by --module\n")
+        self.assertEqual(self.kernel_memory(other.replace("raise LookupError(name)", "raise FaultError('x')")),
+                         "the kernel changed while it was read: x: try again\n")
+
+    def test_address(self) -> None:
+        place = self.tree.write("kallsyms", "ffffffff81000000 T init\nffffffff82000010 D init_pid_ns\n"
+                                "ffffffffc0000000 d init_pid_ns\t[x]\n0000000000000000 D hidden\n")
+        with mock.patch.object(kernel_memory, "_KALLSYMS", place):
+            self.assertEqual(kernel_memory.address_of("init_pid_ns"), 0xffffffff82000010)
+            for name in ("hidden", "init_pid"):
+                with self.assertRaisesRegex(kernel_memory.Missing, "kernel.kptr_restrict below 2"):
+                    kernel_memory.address_of(name)
+
+
+class Layouts(OnTree):
+    def said(self, module: str | None = None) -> str:
+        with self.assertRaises(layouts.Missing) as missing:
+            layouts.build_id(self.machine)
+            with layouts.unpacked(Path(module) if module else layouts.installed(self.machine)):
+                pass
+        return str(missing.exception).replace(str(self.tree.top), "")
+
+    def test_file_is_unpacked(self) -> None:
+        for suffix in ("", ".xz", ".gz"):
+            shutil.rmtree(self.tree.top / "lib", ignore_errors=True)
+            self.tree.module(suffix)
+            with layouts.unpacked(layouts.installed(self.machine)) as file:
+                self.assertEqual((file.read_text(), file.suffix), ("elf", ".ko"))
+
+    def test_build_id(self) -> None:
+        self.tree.module()
+        self.assertEqual(layouts.build_id(self.machine), "0123ff")
+
+    def test_what_is_missing(self) -> None:
+        self.assertEqual(self.said(), "/sys/module/rust_fsdax/notes/.note.gnu.build-id does not tell which file "
+                         "the module is of")
+        self.tree.module()
+        (self.tree.top / "lib/modules/7.3.4/modules.dep").write_text("kernel/fs/rust_fsdax/x.ko: y.ko\n")
+        self.assertEqual(self.said(), "/lib/modules/7.3.4 has no rust_fsdax.ko: name it by --module")
+        (self.tree.top / "lib/modules/7.3.4/modules.dep").unlink()
+        self.assertEqual(self.said(), "/lib/modules/7.3.4/modules.dep cannot be read, which tells where "
+                         "rust_fsdax.ko is: name it by --module")
+        self.assertIn("No such file", self.said("/nowhere/x.ko.gz"))
+        self.assertIn("cannot be read", self.said(str(self.tree.write("x.ko.xz", "elf"))))
+        with mock.patch("importlib.import_module", side_effect=ImportError):
+            self.assertIn("do it by zstd -d, and name it by --module", self.said("x.ko.zst"))
 
 
 class Mounts(OnTree):
