@@ -65,6 +65,7 @@ class Guest:
     modules: Path  # /lib/modules in the guest
     kind: str
     module: Path | None = None  # rust_fsdax.ko
+    tools: Path | None = None  # a root that has what ROOT lacks
     emulator: Path | None = None  # the root with QEMU, if the guest is arm64.KIND
     smp: int = DEFAULT_SMP
     mem: int = DEFAULT_MEM_MIB
@@ -142,6 +143,7 @@ class Guest:
         shutil.copy(self.root / "usr/bin/busybox", control / "busybox")
         shutil.copy(Path(__file__).with_name("guest-init"), control / "init")
         (control / "init").chmod(0o755)
+        (control / "roots").write_text("\n".join(tag for tag, _ in self._roots()) + "\n")
         env = {
             "FSDAX_PORT": self._port,
             "FSDAX_CHECKOUT": str(CHECKOUT),
@@ -159,6 +161,10 @@ class Guest:
                   for tag, _, inside, writable in self._shares()]
         lines += ["run_job() {", job, "}"]
         (control / "job").write_text("\n".join(lines) + "\n")
+
+    def _roots(self) -> list[tuple[str, Path]]:
+        """tag, host directory: which files the guest has is said by the first that has one of that name."""
+        return [("root", self.root), *([("tools", self.tools)] if self.tools else [])]
 
     def _shares(self) -> list[tuple[str, Path, Path, bool]]:
         """tag, host directory, path in the guest, writable."""
@@ -179,7 +185,7 @@ class Guest:
         return arm64.kunit_args(self.mem) if self.emulator else KUNIT_ARGS
 
     def _command(self, control: Path, console: Path) -> list[str]:
-        exports = [("root", self.root, False), ("control", control, True)]
+        exports = [*((tag, host, False) for tag, host in self._roots()), ("control", control, True)]
         exports += [(tag, host, writable) for tag, host, _, writable in self._shares()]
         image = Path("/guest/kernel")
         binds = [Bind(self.image, image), Bind(console.parent, Path("/guest/log"), writable=True)]

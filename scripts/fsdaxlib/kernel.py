@@ -13,9 +13,9 @@ from . import cache, sandbox, source, toolchain
 from .progress import CHECKOUT, LOGS, DiskFull, Fail, run_logged, shown, step
 from .sandbox import Bind
 
-KINDS = ("plain", "debug", "kcsan", "stock", "gcc", "arm64")
+KINDS = ("plain", "debug", "kcsan", "stock", "gcc", "kcore", "arm64")
 # What everything needs but the hunt for data races, the comparison with no series at all, the
-# other compiler and the other architecture.
+# other compiler, the one that drgn reads and the other architecture.
 USUAL_KINDS = KINDS[:2]
 # With the module, on the machine that all programs are compiled for.
 TESTED_KINDS = ("plain", "debug", "kcsan", "gcc")
@@ -31,8 +31,8 @@ CCACHE_INSIDE = Path("/ccache")
 # as a third of all compiling.
 CCACHE = {"CCACHE_DIR": str(CCACHE_INSIDE), "CCACHE_MAXSIZE": "5G", "CCACHE_DEPEND": "1"}
 
-_KERNEL_MIB = {"plain": 800, "debug": 2200, "kcsan": 1700, "stock": 800, "gcc": 800, "arm64": 900}
-_MINUTES = {"plain": 13, "debug": 15, "kcsan": 15, "stock": 13, "gcc": 13, "arm64": 13}
+_KERNEL_MIB = {"plain": 800, "debug": 2200, "kcsan": 1700, "stock": 800, "gcc": 800, "kcore": 800, "arm64": 900}
+_MINUTES = {"plain": 13, "debug": 15, "kcsan": 15, "stock": 13, "gcc": 13, "kcore": 13, "arm64": 13}
 # The image that a guest boots, as make calls it, and where it is.
 _IMAGES = {"arm64": ("Image", "arch/arm64/boot/Image")}
 _USUAL_IMAGE = ("bzImage", "arch/x86/boot/bzImage")

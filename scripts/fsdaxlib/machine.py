@@ -7,17 +7,20 @@ import platform
 import tempfile
 from pathlib import Path
 
-from . import arm64, cache, guest, kernel, module, plugin, programs, source, usage
+from . import arm64, cache, guest, kernel, module, plugin, programs, source, toolchain, tools, usage
 from .progress import LOGS, step
 
 _KVM_PROBE_S = 30
+# What guests of a kind have besides, of the same suite as their root.
+_TOOLS = {"kcore": ("drgn", "python3-drgn")}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every way to start a guest understands."""
     parser.add_argument("--kernel", choices=kernel.KINDS, default="plain",
                         help="debug has KASAN, lockdep and more, kcsan looks for data races, stock "
-                             "lacks our series, gcc is built by gcc, arm64 is for that architecture "
+                             "lacks our series, gcc is built by gcc, kcore can be read by drgn, which the guest has "
+                             "then, arm64 is for that architecture "
                              "(default: %(default)s)")
     source.add_options(parser)
     parser.add_argument("--share", type=usage.directory, metavar="DIR", help="show DIR, read-only, in the guest")
@@ -78,6 +81,8 @@ def prepare(args: argparse.Namespace, ko: Path | None = None) -> guest.Guest:
                      cxl=args.cxl, numa=args.numa,
                      share=args.share and args.share.resolve(),
                      timeout=getattr(args, "timeout", guest.DEFAULT_TIMEOUT_S))
+    if wanted := _TOOLS.get(args.kernel):
+        vm.tools = tools.ensure(*wanted, suite=toolchain.SUITE)
     if args.medium:
         vm.plugin, vm.medium = plugin.build(built.root, plugin.MEDIUM), True
     vm.kvm = not args.icount and not args.medium and not other and _kvm_works(vm)

@@ -3,6 +3,7 @@
 
 import dataclasses
 import itertools
+import shutil
 import sys
 import tempfile
 import unittest
@@ -197,6 +198,15 @@ class Shares(InPlace):
 
     def test_share_is_read_only(self) -> None:
         self.assertEqual(self.shares(share=self.place)["share"], "on")
+
+    def test_root_of_tools_is_below_the_other(self) -> None:
+        self.assertEqual(list(self.shares(tools=self.place))[:2], ["root", "tools"])
+        (self.place / "control").mkdir()
+        for tools, roots in ((None, "root\n"), (self.place, "root\ntools\n")):
+            shutil.rmtree(self.place / "control")
+            (self.place / "control").mkdir()
+            dataclasses.replace(self.vm, tools=tools)._fill(self.place / "control", "true")
+            self.assertEqual((self.place / "control/roots").read_text(), roots)
 
     def test_job_has_the_environment_and_mounts(self) -> None:
         control = self.place / "control"
