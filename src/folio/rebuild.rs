@@ -248,9 +248,13 @@ impl<'p> Whole<'p> {
         let pgmap = first.0.page().pgmap_word() as *mut bindings::dev_pagemap;
 
         for n in (1..PIECES).rev() {
-            // Whoever comes from one of its tails is to find it claimed, and not foreign.
+            let piece = gib.piece(n);
+            let lock = FolioLock::new(piece.pfn());
+            // Whoever comes from one of its tails is to find it claimed, and not foreign; and who has
+            // the lock and saw that it is a tail, without a mark, finds that so until he lets go.
             // SAFETY: A part of the folio, which is claimed, and as large as that.
-            let piece = unsafe { Claimed::mark(gib.piece(n)) };
+            let piece = unsafe { Claimed::mark(piece) };
+            drop(lock);
             piece.forget_tail(pgmap);
             piece.make_pmd();
             piece.publish(Now::Pmd);

@@ -200,7 +200,8 @@ impl Folio<'_> {
         // Whoever sees a page free sees what the free path has reset, and writes after it.
         smp_mb();
         // Who rebuilds 1 GiB has no lock. A page that is the head of a piece, and was no tail above, has
-        // a mark by now, or is a tail; the others are tails all the time.
+        // a mark by now, or is a tail; the others are tails all the time. What is a tail without a mark
+        // here stays one: a piece is marked under our lock before it is made of that.
         free && (order != Order::Pte || !self.is_marked())
     }
 
