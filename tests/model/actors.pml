@@ -151,6 +151,12 @@ inline fault(s, how)
 		old = 0;
 	}
 	unlock_entry(s);
+#ifdef GIB
+	if
+	:: result == OTHER_ORDER -> make_way(f - 1);
+	:: else
+	fi;
+#endif
 	let_breaks_in(INODE(s));
 	d_step { f = 0; shared = false; before = 0; }
 }
@@ -164,7 +170,11 @@ proctype faulter(byte s; byte how; byte times)
 	FAULT_LOCALS;
 
 	do
-	:: times > 0 -> times--; fault(s, how); result = 0;
+	:: times > 0 ->
+		fault(s, how);
+		/* Or it is taken again. */
+		times = times - (result != OTHER_ORDER);
+		result = 0;
 	:: times == 0 -> break;
 	od;
 }
@@ -368,19 +378,20 @@ proctype remover()
 
 #ifdef REQUESTER
 /* Another module: pgmap_request_folio(), folio_put() */
-proctype requester(byte f; bool large)
+proctype requester(byte f; byte order)
 {
+#ifdef LARGE
+	LOCALS;
+#else
 	LOCALS; bool won;
+#endif
 
 	pgmap_live(live);
 	if
 	:: live ->
 		live = false;
 #ifdef LARGE
-		if
-		:: large -> request_large(won);
-		:: else -> request(f, 0, won);
-		fi;
+		request_order(f, order, 0);
 #else
 		request(f, 0, won);
 #endif
@@ -401,18 +412,30 @@ proctype requester(byte f; bool large)
 /* folio::dissolve(), before somebody else gets the memory */
 proctype dissolver()
 {
-	LOCALS; bool done;
+	LOCALS; bool done; byte f;
 
-#ifndef MUT_DISSOLVE_UNLOCKED
-	d_step { !folio_lock -> folio_lock = true; }
+	do
+	:: f < NF ->
+#ifdef GIB
+		no_pud(f);
 #endif
-	dissolve(done);
 #ifndef MUT_DISSOLVE_UNLOCKED
-	/* fs/dax.c gets single pages. */
-	CHECK(one_request_wins, !done || (!head[0] && !tail[1] && !shape[0]));
-	folio_lock = false;
+		lock_folio(f);
 #endif
-	done = false;
+		dissolve(f, done);
+#ifndef MUT_DISSOLVE_UNLOCKED
+		/* fs/dax.c gets single pages. */
+		CHECK(shape_is_whole, !done || (!head[f] && lead[f + 1] == 0 && shape[f] == NO_SHAPE));
+		unlock_folio(f);
+#endif
+		f = f + 2;
+	:: f == NF -> break;
+	od;
+	atomic { done = false; f = 0; }
+#ifdef ONLY_SPLITS
+	/* Nor is there anything that somebody else splits. */
+	CHECK(shape_is_whole, shape[0] != PUD_SHAPE && lead[2] == 0 && lead[3] == 0);
+#endif
 }
 #endif
 
@@ -446,4 +469,46 @@ inline free_paths()
 		run free_path(n);
 	}
 	n = 0;
+}
+
+#ifdef LARGE
+/* The memory is a free folio of 1 GiB. */
+inline free_gib()
+{
+	d_step {
+		head[0] = true;
+		shape[0] = PUD_SHAPE;
+		for (n : 1 .. NF - 1) {
+			lead[n] = 1;
+		}
+		n = 0;
+	}
+}
+#endif
+
+/* When everybody has come to the end: nothing is left but what entries and page tables have. */
+inline nothing_is_left()
+{
+	timeout;
+	d_step {
+		for (n : 0 .. NF - 1) {
+			pgref = pgref - ours[n];
+			CHECK(nothing_kept, ours[n] == (cnt[n] > 0) && held[n] == ours[n]);
+		}
+		CHECK(nothing_kept, pgref == 1);
+		for (n : 0 .. NS - 1) {
+			if
+			:: entry[n] == TRACKED -> cnt[names[n]]--;
+			:: else
+			fi;
+			if
+			:: pte[n] != 0 -> cnt[pte[n] - 1]--;
+			:: else
+			fi;
+		}
+		for (n : 0 .. NF - 1) {
+			CHECK(nothing_kept, cnt[n] == 0);
+		}
+		n = 0;
+	}
 }

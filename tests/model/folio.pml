@@ -78,7 +78,7 @@ end:	do
 			CHECK(free_path_alone, cnt[f] == 0 && ours[f]);
 			ours[f] = false;
 #ifdef LARGE
-			shape[f] = head[f];
+			shape[f] = SHAPE_OF(f);
 #endif
 		}
 #ifndef MUT_WAKE_BEFORE_IDLE
@@ -165,90 +165,22 @@ inline wait_drained(f)
 	finish_wait(FOLIO_ADDRESS(f));
 }
 
+#ifdef LARGE
+#include "shape.pml"
+#else
+#define FOLIO_AROUND(f)	(f)
+#define REBUILT	false
+
 /*
  * Folio::are_free(): loads of fields that become free one after the other and stay so while
  * the folio lock is held: the conjunction is as good as its last load.
  */
-#ifdef LARGE
-#define IS_FREE(f)	(cnt[f] == 0 && owner[f] == 0 && !head[f] && !tail[f] && !IS_OURS(f))
-#else
 #define IS_FREE(f)	(cnt[f] == 0 && owner[f] == 0 && !IS_OURS(f))
-#endif
 #ifdef MUT_REQUEST_DRAINING
 /* R4: the count alone says that a folio is free. */
 #define MAY_REQUEST(f)	(cnt[f] == 0)
 #else
 #define MAY_REQUEST(f)	IS_FREE(f)
-#endif
-
-#ifdef LARGE
-#define FREE_PAGE(f)	(!head[f] && !tail[f])
-
-#ifdef MUT_SHAPE_DRAINING
-/* R18: the count alone says that a large folio is free. */
-#define IS_SHAPE	(head[0] && cnt[0] == 0)
-#else
-/* Folio::is_shape() */
-#define IS_SHAPE	(shape[0])
-#endif
-
-/* Folio::take_shape() of order 1, and folio::request() for nobody: folio::request_folio() */
-inline request_large(won)
-{
-	d_step { !folio_lock -> folio_lock = true; }
-	d_step { TOUCH(); won = IS_SHAPE; }
-	if
-	:: won
-	:: else ->
-		d_step { TOUCH(); won = MAY_REQUEST(0); }
-#ifndef MUT_REQUEST_HEAD_ONLY
-		d_step { TOUCH(); won = won && MAY_REQUEST(1); }
-#endif
-		if
-		:: won ->
-			/* rust_fsdax_prep_compound_page() */
-			d_step {
-				TOUCH();
-				CHECK(one_request_wins,
-				      cnt[0] == 0 && cnt[1] == 0 && !ours[0] && !ours[1]);
-				head[0] = true;
-				tail[1] = true;
-			}
-		:: else
-		fi;
-	fi;
-	if
-	:: won ->
-		d_step {
-			TOUCH();
-			CHECK(one_request_wins, cnt[0] == 0 && head[0] && tail[1]);
-			held[0]++;
-			cnt[0] = 1;
-		}
-		d_step { TOUCH(); ours[0] = true; shape[0] = false; }
-	:: else
-	fi;
-	folio_lock = false;
-}
-
-/* Folio::dissolve() */
-inline dissolve(done)
-{
-	d_step { TOUCH(); done = IS_SHAPE; }
-	if
-	:: done ->
-		d_step {
-			TOUCH();
-			CHECK(one_request_wins, cnt[0] == 0);
-			head[0] = false;
-		}
-		d_step { TOUCH(); CHECK(one_request_wins, cnt[0] == 0); tail[1] = false; }
-		d_step { TOUCH(); shape[0] = false; }
-	:: else
-	fi;
-}
-#else
-#define FREE_PAGE(f)	true
 #endif
 
 /* folio::request() of one page, for entry s - 1, or for nobody if s is 0. */
@@ -259,33 +191,26 @@ inline request(f, s, won)
 	pgmap_put();
 #endif
 #ifndef MUT_REQUEST_UNLOCKED
-	d_step { !folio_lock -> folio_lock = true; }
+	d_step { !folio_lock[PIECE(f)] -> folio_lock[PIECE(f)] = true; }
 #endif
 	d_step { TOUCH(); won = MAY_REQUEST(f); }
-#ifdef LARGE
-	if
-	:: !won && (head[f] || tail[f]) -> dissolve(won);
-	:: else
-	fi;
-#endif
 	if
 	:: won ->
-		/* Folio::activate() */
+		/* take() */
+		d_step { TOUCH(); owner[f] = s; }
 		d_step {
 			TOUCH();
-			CHECK(one_request_wins, cnt[f] == 0 && FREE_PAGE(f));
+			CHECK(one_request_wins, cnt[f] == 0);
 #ifndef MUT_PGMAP_AFTER_COUNT
 			held[f]++;
 #endif
 			cnt[f] = 1;
 		}
 		d_step { TOUCH(); ours[f] = true; }
-		/* LockedFolio::set() */
-		d_step { TOUCH(); owner[f] = s; }
 	:: else
 	fi;
 #ifndef MUT_REQUEST_UNLOCKED
-	folio_lock = false;
+	folio_lock[PIECE(f)] = false;
 #endif
 #ifdef MUT_PGMAP_AFTER_COUNT
 	if
@@ -299,6 +224,7 @@ inline request(f, s, won)
 	fi;
 #endif
 }
+#endif
 
 /*
  * FolioRef::associate(), of an entry, with a reference. Under the folio lock: nobody else reads
@@ -322,7 +248,7 @@ inline request(f, s, won)
 
 inline associate(f, s, may_share, joined)
 {
-	d_step { !folio_lock -> TOUCH(); CHECK(count_is_right, cnt[f] > 0);
+	d_step { !folio_lock[PIECE(f)] -> TOUCH(); CHECK(count_is_right, cnt[f] > 0);
 		ASSOCIATE(f, s, may_share, joined); }
 }
 
@@ -340,7 +266,7 @@ inline disassociate(f, s, others)
 		look = 0;
 	}
 #else
-	d_step { !folio_lock -> TOUCH(); CHECK(count_is_right, cnt[f] > 0);
+	d_step { !folio_lock[PIECE(f)] -> TOUCH(); CHECK(count_is_right, cnt[f] > 0);
 		others = (owner[f] == 0 && share[f] > 1);
 		if
 		:: others -> share[f]--;
@@ -353,5 +279,5 @@ inline disassociate(f, s, others)
 /* FolioRef::is_owned_by() */
 inline is_owned_by(f, s, owned)
 {
-	d_step { !folio_lock -> TOUCH(); owned = (owner[f] == s + 1); }
+	d_step { !folio_lock[PIECE(f)] -> TOUCH(); owned = (owner[f] == s + 1); }
 }

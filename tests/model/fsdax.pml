@@ -173,6 +173,7 @@ inline is_busy(s, f)
 #define DYING		2
 #define BUSY		3
 #define KNOWN		4	/* it was tracked before */
+#define OTHER_ORDER	5
 
 #ifdef MUT_INSERT_DYING
 /* R1: a pgmap that is dying will do. */
@@ -181,7 +182,7 @@ inline is_busy(s, f)
 #define PGMAP_TO_INSERT(is_live)	pgmap_live(is_live)
 #endif
 
-/* activate(): gets a reference to folio f, associated with entry s, which is locked. */
+/* activate() and join(): gets a reference to folio f, associated with entry s, which is locked. */
 inline activate(s, f, may_share, result)
 {
 	do
@@ -191,10 +192,20 @@ inline activate(s, f, may_share, result)
 		:: !live -> result = DYING; break;
 		:: else
 		fi;
-		look_at(f);
+#ifdef GIB
+		find_folio(f);
+#endif
+		look_at(FOLIO_AROUND(f));
 		if
-		:: look == DRAINING -> wait_drained(f); pgmap_put();
+		:: look == DRAINING -> wait_drained(FOLIO_AROUND(f)); pgmap_put();
 		:: look == IDLE ->
+#ifdef GIB
+			is_tail(f, ok);
+			if
+			:: ok -> pgmap_put(); result = OTHER_ORDER; break;
+			:: else
+			fi;
+#endif
 			request(f, s + 1, ok);
 			/* The folio has the pgmap reference now, or it is dropped. */
 			if
@@ -204,11 +215,15 @@ inline activate(s, f, may_share, result)
 				pgmap_put();
 #endif
 				if
-				:: may_share
+				:: may_share || REBUILT
 				:: else -> result = BUSY; break;
 				fi;
 			fi;
-		:: look == ACTIVE ->
+#ifdef GIB
+		:: look == ACTIVE && around != f ->
+			folio_put(around); pgmap_put(); result = OTHER_ORDER; break;
+#endif
+		:: look == ACTIVE && FOLIO_AROUND(f) == f ->
 			associate(f, s, may_share, ok);
 			if
 			:: ok ->

@@ -16,24 +16,49 @@ hidden byte block_free_unpinned;	/* no block is freed while somebody pins or map
 hidden byte block_free_idle;		/* nor while its folio is not idle */
 hidden byte nothing_lost;		/* nor while an entry names it */
 hidden byte one_request_wins;		/* a request activates what is free, all of it */
+hidden byte one_rebuilds;		/* free memory is given another shape by one alone */
+hidden byte shape_is_whole;		/* and nobody gets it meanwhile */
+hidden byte nothing_kept;		/* at the end each reference is that of an entry */
 hidden byte one_pgmap_reference;		/* per active folio, taken before and put once */
 hidden byte free_path_alone;		/* the free path shares the folio with nobody */
 hidden byte count_is_right;		/* no reference is dropped twice or taken from 0 */
 hidden byte busy_is_unexpected;		/* warn_on_once!() of fault::insert() */
 hidden byte no_stale_pte;		/* a fault finds no page table entry of another block */
 
-/* Folios. With LARGE, folio 0 of order 1 has pages 0 and 1, else each is a page. */
+/* Folios: each is a page but with LARGE, where its first page has all of this. */
 byte cnt[NF];			/* reference count */
 bool ours[NF];			/* the owner mark: zone_device_data */
 byte owner[NF];			/* folio->mapping and ->index: an entry, from 1 on; or 0 */
 byte share[NF];			/* folio->share, if owner is 0 */
 bool zapped[NF];		/* ZAPPED in folio->private */
 #ifdef LARGE
-bool head[NF];			/* part of a compound page */
-bool tail[NF];
-bool shape[NF];			/* the mark of a large folio that is free */
+/* A PMD has two pages here, and with GIB there are two of them, which have 1 GiB. */
+#define PIECE(f)	((f) / 2)
+bool folio_lock[NF / 2];	/* FolioLock: the folios of a PMD have the same one */
+bool head[NF];			/* the flag of a head page */
+byte lead[NF];			/* the head that a tail page leads to, from 1 on; or 0 */
+byte shape[NF];			/* in the word of the owner mark: a free large folio */
+bool rewritten[NF];		/* for checks: somebody gives it another shape */
+
+#define NO_SHAPE	0
+#define PMD_SHAPE	1
+#define PUD_SHAPE	2
+
+/* The first page of the folio that this page is part of: Folio::whole() */
+#define HEAD(f)	(lead[f] != 0 -> lead[f] - 1 : f)
+
+/* The mark that the free path leaves, of an order that is constant then. */
+#ifdef GIB
+#define SHAPE_OF(f) \
+	(!head[f] -> NO_SHAPE : (f == 0 && lead[2] == 1 -> PUD_SHAPE : PMD_SHAPE))
+#else
+#define SHAPE_OF(f)	(head[f] -> PMD_SHAPE : NO_SHAPE)
 #endif
-bool folio_lock;		/* FolioLock; all folios of a PMD have the same one */
+
+#else
+#define PIECE(f)	0
+bool folio_lock[1];
+#endif
 
 /* For checks only. */
 byte held[NF];			/* pgmap references that belong to the folio */
@@ -91,8 +116,18 @@ hidden int n;			/* for loops inside d_step */
 #define TOUCH()	CHECK(no_use_after_pgmap, !gone)
 
 /* What each actor has on its stack. */
+#ifdef LARGE
+#define SHAPE_LOCALS	; bool won; bool made; byte whole; byte room; byte around
+#else
+#define SHAPE_LOCALS
+#endif
 #define LOCALS \
-	byte look; bool ok; bool live; bool busy; bool left
+	byte look; bool ok; bool live; bool busy; bool left SHAPE_LOCALS
+
+/* Order */
+#define PTE		0
+#define PMD		1
+#define PUD		2
 
 #define IDLE		0
 #define DRAINING	1

@@ -13,11 +13,12 @@
 
 init {
 	atomic {
-		run requester(0, true);
-		run requester(1, false);
-		run requester(0, false);
-		run requester(0, true);
+		run requester(0, PMD);
+		run requester(1, PTE);
+		run requester(0, PTE);
+		run requester(0, PMD);
 		run dissolver();
 		free_paths();
 	}
+	nothing_is_left();
 }

@@ -13,9 +13,9 @@
 
 init {
 	atomic {
-		run requester(0, false);
-		run requester(0, false);
-		run requester(0, false);
+		run requester(0, PTE);
+		run requester(0, PTE);
+		run requester(0, PTE);
 		run remover();
 		free_paths();
 	}
