@@ -14,7 +14,6 @@ use kernel::{
 use super::{
     entry::Kind,
     locked::LockedEntry,
-    pages::Mark,
     walk::At, //
 };
 use crate::{
@@ -83,6 +82,8 @@ impl LockedEntry<'_> {
             // SAFETY: By the invariant of `Mapping` it is valid, and the entry is locked.
             unsafe { bindings::rust_fsdax_entry_mkclean(raw, index, pfn, pages) };
         }
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::flush();
         // A PMD of memory at most at a time.
         let most = pages.min(Order::Pmd.pages());
         for pfn in (entry.pfn()..entry.pfn() + pages).step_by(most) {
@@ -119,9 +120,9 @@ impl At<'_, '_> {
     /// # Errors
     ///
     /// `EIO`: the device is gone.
-    pub(crate) fn flush(mut self, flusher: Flusher<'_>) -> Result {
-        // Another fsync() of the same entry finds it locked, and waits for this one.
-        self.marks().clear(Mark::ToWrite);
+    pub(crate) fn flush(self, flusher: Flusher<'_>) -> Result {
+        // Another fsync() that wants the entry flushed finds it by the mark, and locked, and waits: the
+        // mark goes when that is done, and not before.
         self.with_locked(|locked| locked.write_back(flusher), |marks| marks.clean())
     }
 }

@@ -25,15 +25,21 @@ mod tests {
             },
             probe::{
                 Event,
-                Events, //
-            }, //
+                Events,
+                Stop, //
+            },
+            thread::Thread, //
         },
         mapping::{
             Kind,
             Mark,
-            Range, //
+            Range,
+            Walk, //
         },
-        pgmap::Order, //
+        pgmap::{
+            DaxDevice,
+            Order, //
+        }, //
     };
 
     const MARKS: [Mark; 2] = [Mark::Dirty, Mark::ToWrite];
@@ -253,6 +259,45 @@ mod tests {
             let removed = fsdax::invalidate_entry(file.mapping(), 5, Data::Keep);
             check_eq!(removed, fsdax::Removed::Dirty);
             check!(file.has(0, mark));
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Writes a file back, as fsync() does.
+    fn fsync(file: &FakeFile) -> Result {
+        // Plays the DAX device: all that is read of it is a flag, which says that it has no cache.
+        let mut device = KBox::<[u64; 512]>::zeroed(GFP_KERNEL)?;
+        // SAFETY: It stays until the file was written back.
+        let device = unsafe { DaxDevice::from_raw((&raw mut *device).cast()) };
+
+        fsdax::write_back(file.mapping(), device, Range::ALL)
+    }
+
+    #[test]
+    fn r9_an_fsync_waits_for_what_another_one_flushes() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            file.insert(0, 0, order)?;
+            file.mark(0, Mark::Dirty)?;
+            let stop = Stop::next_flush();
+            let other = file.clone();
+            let first = Thread::spawn(move || fsync(&other))?;
+            stop.wait()?;
+            // Whoever has set this before, and looks now, has to find it.
+            let found = Walk::marked(file.mapping(), Range::ALL, Mark::ToWrite)
+                .next_seen()
+                .is_some();
+            check!(found);
+            let other = file.clone();
+            let second = Thread::spawn(move || fsync(&other))?;
+            check!(second.goes_on());
+            drop(stop);
+            check_eq!(first.join()?, Ok(()));
+            check_eq!(second.join()?, Ok(()));
+            check!(!file.has(0, Mark::Dirty) && !file.has(0, Mark::ToWrite));
             check_eq!(file.break_now(Range::ALL), Ok(()));
         }
         Ok(())

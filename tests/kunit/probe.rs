@@ -82,28 +82,44 @@ pub(crate) fn rebuild() {
     REBUILDS.fetch_add(1, Relaxed);
 }
 
-/// What the next one who rebuilds 1 GiB does: goes on, is to stop, has stopped.
+/// Whether somebody is to stop in the middle of what takes long, and where, or has stopped.
 static STOP: Atomic<usize> = Atomic::new(GO_ON);
 const GO_ON: usize = 0;
-const IS_TO_STOP: usize = 1;
-const STOPPED: usize = 2;
+const AT_REBUILD: usize = 1;
+const AT_FLUSH: usize = 2;
+const STOPPED: usize = 3;
 
-/// [`rebuild`] of 1 GiB, which is claimed. Called by `rebuild.rs` with no lock held.
-pub(crate) fn rebuild_gib() {
-    rebuild();
-    if STOP.load(Acquire) == IS_TO_STOP {
+fn stop(here: usize) {
+    if STOP.load(Acquire) == here {
         STOP.store(STOPPED, Release);
         let _ = wait_until(|| STOP.load(Acquire) == GO_ON);
     }
 }
 
-/// Has the next one who rebuilds 1 GiB stop in the middle of that, until the result is dropped.
+/// [`rebuild`] of 1 GiB, which is claimed. Called by `rebuild.rs` with no lock held.
+pub(crate) fn rebuild_gib() {
+    rebuild();
+    stop(AT_REBUILD);
+}
+
+/// An entry is write-protected, and about to be flushed. Called by `flush.rs` with the entry locked.
+pub(crate) fn flush() {
+    stop(AT_FLUSH);
+}
+
+/// Has somebody stop in the middle of something, until the result is dropped.
 pub(super) struct Stop(());
 
 impl Stop {
-    /// None is there yet.
+    /// The next one who rebuilds 1 GiB. None is there yet.
     pub(super) fn next() -> Self {
-        STOP.store(IS_TO_STOP, Release);
+        STOP.store(AT_REBUILD, Release);
+        Self(())
+    }
+
+    /// The next one who flushes an entry. None is there yet.
+    pub(super) fn next_flush() -> Self {
+        STOP.store(AT_FLUSH, Release);
         Self(())
     }
 
