@@ -97,6 +97,15 @@ MUTATIONS = (
     Mutation("check_before_queue", "reuse", STUCK),
     Mutation("cow_no_wait", "copy", "block_free_unpinned"),
     Mutation("give_up_mapped", "copy", "no_stale_pte"),
+    # src/fsdax/fault.rs, src/fsdax/layout_break.rs, src/mapping/flush.rs
+    Mutation("dirty_late", "dirty", "stores_are_flushed"),
+    Mutation("undo_cleans", "dirty_break", "stores_are_flushed"),
+    Mutation("spent_dirty", "dirty_spent", "stores_are_flushed"),
+    Mutation("keep_drops", "dirty_break", "stores_are_flushed"),
+    Mutation("flush_before_protect", "dirty", "stores_are_flushed"),
+    Mutation("clean_first", "dirty", "stores_are_flushed"),
+    Mutation("to_write_first", "dirty", "stores_are_flushed"),
+    Mutation("sync_skips_locked", "dirty", "stores_are_flushed"),
     # src/fsdax/removal.rs
     Mutation("revoke_skips_locked", "removal_faults", STUCK),
     Mutation("unmap_before_revoke", "removal_faults", STUCK),

@@ -7,6 +7,7 @@
 	blocks[f]--; \
 	if \
 	:: blocks[f] == 0 -> \
+		FORGET_DATA(f); \
 		CHECK(block_free_unpinned, pins[f] == 0); \
 		for (n : 0 .. NS - 1) { \
 			CHECK(block_free_unpinned, pte[n] != f + 1); \
@@ -60,10 +61,31 @@ inline wait_briefly(s, f)
 #define READ	0	/* maps the block if there is one */
 #define WRITE	1	/* allocates a block in a hole */
 #define COW	2	/* replaces a shared block by a copy */
+#define STORE	3	/* maps the block such that it may be stored to */
+
+#ifndef DIRTY
+#define UNDO_DIRTY(s)	skip
+#else
+/* The mark of a zapped entry may be older than the fault. */
+#ifdef MUT_UNDO_CLEANS
+#define UNDO_DIRTY(s)	undo_dirty(s, true)
+#else
+#define UNDO_DIRTY(s)	undo_dirty(s, before != ZAPPED)
+#endif
+inline undo_dirty(s, clears)
+{
+	lock_pages(INODE(s));
+	dirty[s] = dirty[s] && !(store && (clears));
+	unlock_pages(INODE(s));
+}
+#endif
 
 /* dax_iomap_fault(): iomap_fault() and serve(). Sets result. */
 inline fault(s, how)
 {
+#ifdef DIRTY
+	store = (how == STORE);
+#endif
 	do
 	:: true ->
 		lock_breaks_out(INODE(s));
@@ -132,9 +154,12 @@ inline fault(s, how)
 			if
 			:: map(s, f - 1);
 #ifdef MAP_FAILS
-			:: result == INSERTED -> undo_insert(s, before);
+			:: result == INSERTED -> UNDO_DIRTY(s); undo_insert(s, before);
 #endif
 			fi;
+#ifdef MUT_DIRTY_LATE
+			mark_dirty(s);
+#endif
 		:: else
 		fi;
 	:: else
@@ -161,7 +186,13 @@ inline fault(s, how)
 	d_step { f = 0; shared = false; before = 0; }
 }
 
-#define FAULT_LOCALS	LOCALS; byte f; byte old; byte before; byte result; bool shared
+#ifdef DIRTY
+#define DIRTY_LOCALS	; bool store
+#else
+#define DIRTY_LOCALS
+#endif
+#define FAULT_LOCALS \
+	LOCALS; byte f; byte old; byte before; byte result; bool shared DIRTY_LOCALS
 
 #ifdef FAULTER
 /* A process that touches its mapping. */
@@ -278,11 +309,17 @@ proctype unmapper(byte s)
 }
 #endif
 
+#ifdef DIRTY
+#define BREAK_LOCALS	; byte data
+#else
+#define BREAK_LOCALS
+#endif
+
 #ifdef BREAKER
 /* Truncate, punch, unlink, by what the filesystem does: break, then free the blocks. */
 proctype breaker(byte i; byte mode; bool signalled)
 {
-	LOCALS; byte f; byte s; bool any; bool interrupted;
+	LOCALS; byte f; byte s; bool any; bool interrupted BREAK_LOCALS;
 
 	lock_faults_out(i);
 	break_layouts(i, s, f, mode, any, interrupted);
@@ -310,8 +347,60 @@ proctype breaker(byte i; byte mode; bool signalled)
 }
 #endif
 
+#ifdef KEEPER
+/* A break after which the file has its blocks and data still. */
+proctype keeper(byte i; byte mode; byte data; bool signalled)
+{
+	LOCALS; byte f; byte s; bool any; bool interrupted;
+
+	lock_faults_out(i);
+	break_layouts(i, s, f, mode, any, interrupted);
+	let_faults_in(i);
+}
+#endif
+
+#ifdef STORER
+/* A process that stores to its mapping. */
+proctype storer(byte s; byte times)
+{
+	FAULT_LOCALS;
+
+	do
+	:: atomic { times > 0 && writable[s] -> unflushed[pte[s] - 1] = true; times--; }
+	:: times > 0 && !writable[s] && block[s] != 0 -> fault(s, STORE); result = 0;
+	:: times == 0 || block[s] == 0 -> break;
+	od;
+}
+#endif
+
+#ifdef SYNCER
+/* fsync(), whose caller relies on what was stored before. It takes no lock that keeps faults out. */
+proctype syncer(byte i)
+{
+	byte s;
+
+	d_step {
+		for (n : 0 .. NS - 1) {
+			if
+			:: INODE(n) == i && block[n] != 0 && unflushed[block[n] - 1] ->
+				owed[block[n] - 1] = owed[block[n] - 1] | ME;
+			:: else
+			fi;
+		}
+		n = 0;
+	}
+	write_back_range(i, s);
+	d_step {
+		for (n : 0 .. NF - 1) {
+			CHECK(stores_are_flushed, (owed[n] & ME) == 0);
+		}
+		n = 0;
+	}
+}
+#endif
+
 #ifdef LOCKER
-/* Writeback, or whoever else locks an entry for a while. */
+/* Whoever else locks an entry for a while. */
 proctype locker(byte s)
 {
 	LOCALS;
@@ -461,6 +550,14 @@ inline map_block(s, f)
 		fi;
 	}
 }
+
+#ifdef DIRTY
+/* And stored to. */
+inline store_to(s)
+{
+	d_step { dirty[s] = true; writable[s] = true; unflushed[names[s]] = true; }
+}
+#endif
 
 /* The last line of a world: each actor may have to free a folio. */
 inline free_paths()

@@ -48,7 +48,7 @@ inline unlock_entry(s)
 	d_step {
 		locked[s] = false;
 		if
-		:: entry[s] == EMPTY -> entry[s] = NONE; marked[s] = false;
+		:: entry[s] == EMPTY -> entry[s] = NONE; marked[s] = false; CLEAN(s);
 		:: else
 		fi;
 	}
@@ -70,7 +70,7 @@ inline set_entry(s, to, mark)
  */
 inline unmap(s, f)
 {
-	d_step { f = pte[s]; pte[s] = 0; }
+	d_step { f = pte[s]; pte[s] = 0; PROTECT(s); }
 	if
 	:: f != 0 -> folio_put(f - 1); f = 0;
 	:: else
@@ -90,6 +90,9 @@ inline map(s, f)
 			pte[s] = f + 1;
 		:: else
 		fi;
+#ifdef DIRTY
+		writable[s] = writable[s] || store;
+#endif
 	}
 }
 
@@ -244,11 +247,43 @@ inline activate(s, f, may_share, result)
 	atomic { ok = false; live = false; look = 0; }
 }
 
+#ifdef DIRTY
+#ifdef MUT_DIRTY_LATE
+/* R9: the entry is marked when the page is mapped. */
+#define MARK_DIRTY(s)	skip
+#define TRACK_DIRTY	false
+#else
+#define MARK_DIRTY(s)	mark_dirty(s)
+#define TRACK_DIRTY	store
+#endif
+#ifdef MUT_SPENT_DIRTY
+/* R9: a slot that is idle goes at once, dirty or not. */
+#define IS_CLEAN(s)	true
+#else
+#define IS_CLEAN(s)	(!dirty[s])
+#endif
+#define MAY_STAY	else
+
+/* The change of the mark of a locked entry */
+inline mark_dirty(s)
+{
+	lock_pages(INODE(s));
+	dirty[s] = dirty[s] || store;
+	unlock_pages(INODE(s));
+}
+#else
+#define MARK_DIRTY(s)	skip
+#define IS_CLEAN(s)	true
+#define MAY_STAY	true
+#endif
+
 /* insert(): makes the locked entry tracked; revives it if it is zapped. */
 inline insert(s, f, may_share, result)
 {
 	if
-	:: entry[s] == TRACKED -> result = KNOWN;
+	:: entry[s] == TRACKED ->
+		MARK_DIRTY(s);
+		result = KNOWN;
 	:: else ->
 #ifdef MUT_NO_REVIVE
 		/* R7: a fault waits until the folio of a zapped entry is idle. */
@@ -275,6 +310,9 @@ inline insert(s, f, may_share, result)
 				entry[s] = TRACKED;
 				names[s] = f;
 				marked[s] = MARK_FOR_BREAK(s);
+#ifdef DIRTY
+				dirty[s] = dirty[s] || TRACK_DIRTY;
+#endif
 			}
 			unlock_pages(INODE(s));
 #ifndef MUT_REVIVE_NO_WAKE
@@ -346,9 +384,13 @@ inline wait_for(s, f, mode, interrupted)
 	fi;
 }
 
+#ifdef DIRTY
+#include "dirty.pml"
+#endif
+
 /*
  * zap_range(): step 1, over the entries of the file. Sets any if a folio is busy. What is idle and
- * clean goes at once if the break waits; any entry may be clean or dirty here.
+ * clean goes at once if the break waits; without DIRTY any entry may be clean or dirty.
  */
 inline zap_range(i, s, any, mode)
 {
@@ -366,12 +408,12 @@ inline zap_range(i, s, any, mode)
 		zap(s);
 		if
 #ifdef MUT_SPENT_BUSY
-		:: mode != FAIL ->
+		:: mode != FAIL && IS_CLEAN(s) ->
 #else
-		:: mode != FAIL && !left ->
+		:: mode != FAIL && !left && IS_CLEAN(s) ->
 #endif
-			d_step { entry[s] = NONE; names[s] = 0; marked[s] = false; }
-		:: true
+			d_step { entry[s] = NONE; names[s] = 0; marked[s] = false; CLEAN(s); }
+		:: MAY_STAY
 		fi;
 		any = any || left;
 		left = false;
@@ -517,8 +559,30 @@ inline remove_range(i, s)
 	:: s < NS && INODE(s) == i && !locked[s] && entry[s] != NONE ->
 		/* warn_on_once!() of remove_range() */
 		CHECK(nothing_lost, entry[s] != TRACKED);
+#ifdef DIRTY
+		if
+		:: dirty[s] && data == DECIDE -> s++;
+#ifndef MUT_KEEP_DROPS
+		:: dirty[s] && data == KEEP -> flush_now(s);
+#endif
+		:: else ->
+			/* From here on the data is gone, whether the block is yet or not. */
+			d_step {
+				if
+				:: data == DISCARD && entry[s] == ZAPPED -> FORGET_DATA(names[s]);
+				:: else
+				fi;
+				entry[s] = NONE;
+				names[s] = 0;
+				marked[s] = false;
+				CLEAN(s);
+			}
+			s++;
+		fi;
+#else
 		d_step { entry[s] = NONE; names[s] = 0; marked[s] = false; }
 		s++;
+#endif
 	od;
 	s = 0;
 	unlock_pages(i);

@@ -16,6 +16,7 @@ hidden byte block_free_unpinned;	/* no block is freed while somebody pins or map
 hidden byte block_free_idle;		/* nor while its folio is not idle */
 hidden byte nothing_lost;		/* nor while an entry names it */
 hidden byte one_request_wins;		/* a request activates what is free, all of it */
+hidden byte stores_are_flushed;		/* fsync() flushes each store that returned before it */
 hidden byte one_rebuilds;		/* free memory is given another shape by one alone */
 hidden byte shape_is_whole;		/* and nobody gets it meanwhile */
 hidden byte nothing_kept;		/* at the end each reference is that of an entry */
@@ -94,6 +95,28 @@ byte names[NS];			/* the block that the entry names */
 bool locked[NS];		/* its lock */
 bool marked[NS];		/* Mark::Busy */
 byte pte[NS];			/* what the process maps there: a folio, from 1 on; or 0 */
+
+#ifdef DIRTY
+bool dirty[NS];			/* Mark::Dirty */
+bool to_write[NS];		/* Mark::ToWrite */
+bool writable[NS];		/* what the process maps there, it may store to */
+
+/* For checks: the block has data that was not flushed; bit n: fsync() of process n has to do it. */
+bool unflushed[NF];
+byte owed[NF];
+
+#define CLEAN(s)	dirty[s] = false; to_write[s] = false
+#define PROTECT(s)	writable[s] = false
+#define FORGET_DATA(f)	unflushed[f] = false; owed[f] = 0
+/* What a break does with data. */
+#define DISCARD		0
+#define KEEP		1
+#define DECIDE		2
+#else
+#define CLEAN(s)
+#define PROTECT(s)
+#define FORGET_DATA(f)
+#endif
 
 /* Files, and what the filesystem knows. */
 bool i_pages[NI];		/* the i_pages lock */
