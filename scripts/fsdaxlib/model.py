@@ -106,6 +106,9 @@ MUTATIONS = (
     Mutation("clean_first", "dirty", "stores_are_flushed"),
     Mutation("to_write_first", "dirty", "stores_are_flushed"),
     Mutation("sync_skips_locked", "dirty", "stores_are_flushed"),
+    # src/fsdax/around.rs, src/mapping/around.rs
+    Mutation("around_sleeping", "around", "nothing_lost"),
+    Mutation("around_late", "around", "block_free_unpinned"),
     # src/fsdax/removal.rs
     Mutation("revoke_skips_locked", "removal_faults", STUCK),
     Mutation("unmap_before_revoke", "removal_faults", STUCK),

@@ -80,6 +80,10 @@ inline undo_dirty(s, clears)
 }
 #endif
 
+#ifdef AROUND
+#include "around.pml"
+#endif
+
 /* dax_iomap_fault(): iomap_fault() and serve(). Sets result. */
 inline fault(s, how)
 {
@@ -105,6 +109,9 @@ inline fault(s, how)
 			fi;
 			shared = (f != 0 && blocks[f - 1] > 1);
 			before = entry[s];
+#ifdef AROUND
+			LOOK_AHEAD(s, how);
+#endif
 		}
 		if
 		:: f != 0 && how == COW && shared ->
@@ -164,6 +171,11 @@ inline fault(s, how)
 		fi;
 	:: else
 	fi;
+#ifdef AROUND
+#ifndef MUT_AROUND_LATE
+	map_around(s);
+#endif
+#endif
 	/* iomap_end() of a copy: the file has the new block now. */
 	d_step {
 		if
@@ -183,16 +195,25 @@ inline fault(s, how)
 	fi;
 #endif
 	let_breaks_in(INODE(s));
+#ifdef MUT_AROUND_LATE
+	map_around(s);
+#endif
 	d_step { f = 0; shared = false; before = 0; }
 }
 
+#ifdef AROUND
+#define AROUND_LOCALS	; byte next
+#else
+#define AROUND_LOCALS
+#endif
 #ifdef DIRTY
 #define DIRTY_LOCALS	; bool store
 #else
 #define DIRTY_LOCALS
 #endif
 #define FAULT_LOCALS \
-	LOCALS; byte f; byte old; byte before; byte result; bool shared DIRTY_LOCALS
+	LOCALS; byte f; byte old; byte before; byte result; bool shared \
+	DIRTY_LOCALS AROUND_LOCALS
 
 #ifdef FAULTER
 /* A process that touches its mapping. */
