@@ -109,6 +109,12 @@ MUTATIONS = (
     # src/fsdax/around.rs, src/mapping/around.rs
     Mutation("around_sleeping", "around", "nothing_lost"),
     Mutation("around_late", "around", "block_free_unpinned"),
+    # src/fsdax/memory_failure.rs, src/mapping/locked.rs
+    Mutation("held_ignored", "failure", STUCK),
+    Mutation("hold_unseen", "failure", STUCK),
+    Mutation("failure_no_rcu", "failure_evict", "no_use_after_inode"),
+    Mutation("evict_no_wait", "failure_evict", "no_use_after_inode"),
+    Mutation("around_unlocked", "failure_around", "failure_alone"),
     # src/fsdax/removal.rs
     Mutation("revoke_skips_locked", "removal_faults", STUCK),
     Mutation("unmap_before_revoke", "removal_faults", STUCK),
@@ -122,7 +128,7 @@ _LONG_ONLY = ("small",)
 # callers that break the rules.
 _UNREACHED = {
     ":: else -> result = BUSY; break;": "no file faults a block that another one has for itself",
-    ":: else -> folio_put(f); pgmap_put(); result = BUSY; break;": "the same",
+    ":: !ok && !KEPT_OUT -> folio_put(f); pgmap_put(); result = BUSY; break;": "the same",
     ":: else -> marked[s] = false;": "a break that may not sleep has zapped everything itself",
 }
 

@@ -206,6 +206,11 @@ inline fault(s, how)
 #else
 #define AROUND_LOCALS
 #endif
+#ifdef MEMORY_FAILURE
+#define FAILURE_LOCALS	; bool kept_out
+#else
+#define FAILURE_LOCALS
+#endif
 #ifdef DIRTY
 #define DIRTY_LOCALS	; bool store
 #else
@@ -213,7 +218,7 @@ inline fault(s, how)
 #endif
 #define FAULT_LOCALS \
 	LOCALS; byte f; byte old; byte before; byte result; bool shared \
-	DIRTY_LOCALS AROUND_LOCALS
+	DIRTY_LOCALS AROUND_LOCALS FAILURE_LOCALS
 
 #ifdef FAULTER
 /* A process that touches its mapping. */
@@ -420,6 +425,49 @@ proctype syncer(byte i)
 }
 #endif
 
+inline synchronize_rcu()
+{
+	sync_waits = rcu;
+	sync_waits == 0;
+}
+
+#ifdef MEMORY_FAILURE
+/* memory_failure(): dax_lock_folio(), who maps the page loses it, dax_unlock_folio() */
+proctype memory_failure(byte f)
+{
+	LOCALS; byte s; byte g;
+
+	lock_entry_of(f, s);
+	if
+	:: s != 0 ->
+		unmap(s - 1, g);
+		CHECK(failure_alone, locked[s - 1] && pte[s - 1] == 0);
+		unlock_entry_of(f, s);
+	:: else
+	fi;
+}
+#endif
+
+#ifdef EVICTER
+/* An inode that nobody uses goes, and its file stays: the blocks are not free. */
+proctype evicter(byte i)
+{
+	LOCALS; byte f; byte s; bool any; bool interrupted; bool signalled;
+
+#ifdef MUT_EVICT_NO_WAIT
+	/* R6, R13: what is pinned is left behind. */
+	unmap_range(i, s, f);
+	zap_range(i, s, any, EVICT);
+	any = false;
+	remove_range(i, s);
+#else
+	break_layouts(i, s, f, EVICT, any, interrupted);
+#endif
+	synchronize_rcu();
+	inode_gone[i] = true;
+}
+#endif
+
 #ifdef LOCKER
 /* Whoever else locks an entry for a while. */
 proctype locker(byte s)
@@ -433,12 +481,6 @@ proctype locker(byte s)
 	fi;
 }
 #endif
-
-inline synchronize_rcu()
-{
-	sync_waits = rcu;
-	sync_waits == 0;
-}
 
 #ifdef REMOVER
 /* memunmap_pages() and pgmap_dying() */

@@ -58,6 +58,10 @@ inline map_around(s)
 	:: next != 0 ->
 		lock_pages(INODE(s));
 		track_one(s + 1);
+#ifdef MUT_AROUND_UNLOCKED
+		/* R13: an entry is not left locked until its page is mapped. */
+		locked[s + 1] = locked[s + 1] && next == 0;
+#endif
 		unlock_pages(INODE(s));
 	:: else
 	fi;
@@ -65,10 +69,12 @@ inline map_around(s)
 	:: next != 0 ->
 		map(s + 1, next - 1);
 		next = 0;
+#ifndef MUT_AROUND_UNLOCKED
 		lock_pages(INODE(s));
 		locked[s + 1] = false;
 		wake(ENTRY_ADDRESS(s + 1));
 		unlock_pages(INODE(s));
+#endif
 	:: else
 	fi;
 }

@@ -249,7 +249,16 @@ inline request(f, s, won)
 inline associate(f, s, may_share, joined)
 {
 	d_step { !folio_lock[PIECE(f)] -> TOUCH(); CHECK(count_is_right, cnt[f] > 0);
-		ASSOCIATE(f, s, may_share, joined); }
+#ifdef MEMORY_FAILURE
+		kept_out = IS_KEPT_OUT(f, s, may_share);
+		if
+		:: kept_out -> joined = false;
+		:: else -> ASSOCIATE(f, s, may_share, joined);
+		fi;
+#else
+		ASSOCIATE(f, s, may_share, joined);
+#endif
+	}
 }
 
 /* FolioRef::disassociate() */

@@ -171,6 +171,13 @@ inline is_busy(s, f)
 #define MARK_FOR_BREAK(s)	(marked[s] || sleeping[INODE(s)] > 0)
 #endif
 
+#ifdef MEMORY_FAILURE
+#include "failure.pml"
+#define KEPT_OUT	kept_out
+#else
+#define KEPT_OUT	false
+#endif
+
 /* How insert() ends. */
 #define INSERTED	1
 #define DYING		2
@@ -240,7 +247,10 @@ inline activate(s, f, may_share, result)
 				pgmap_put();
 				result = INSERTED;
 				break;
-			:: else -> folio_put(f); pgmap_put(); result = BUSY; break;
+#ifdef MEMORY_FAILURE
+			:: !ok && kept_out -> wait_unheld(f); folio_put(f); pgmap_put();
+#endif
+			:: !ok && !KEPT_OUT -> folio_put(f); pgmap_put(); result = BUSY; break;
 			fi;
 		fi;
 	od;

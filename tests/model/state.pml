@@ -17,6 +17,8 @@ hidden byte block_free_idle;		/* nor while its folio is not idle */
 hidden byte nothing_lost;		/* nor while an entry names it */
 hidden byte one_request_wins;		/* a request activates what is free, all of it */
 hidden byte stores_are_flushed;		/* fsync() flushes each store that returned before it */
+hidden byte no_use_after_inode;		/* who comes from a folio finds the file, or does not look */
+hidden byte failure_alone;		/* nobody maps a page whose entry memory failure has */
 hidden byte one_rebuilds;		/* free memory is given another shape by one alone */
 hidden byte shape_is_whole;		/* and nobody gets it meanwhile */
 hidden byte nothing_kept;		/* at the end each reference is that of an entry */
@@ -116,6 +118,19 @@ byte owed[NF];
 #define CLEAN(s)
 #define PROTECT(s)
 #define FORGET_DATA(f)
+#endif
+
+#ifdef MEMORY_FAILURE
+bool kept[NF];			/* HELD in folio->private */
+bool inode_gone[NI];		/* the inode is freed */
+
+#ifdef MUT_HELD_IGNORED
+/* R13: another file joins a folio whose entry memory failure has. */
+#define IS_KEPT_OUT(f, s, may_share)	false
+#else
+/* Refused::Held of LockedFolio::add() */
+#define IS_KEPT_OUT(f, s, may_share)	(may_share && kept[f] && owner[f] != s + 1)
+#endif
 #endif
 
 /* Files, and what the filesystem knows. */
