@@ -5,11 +5,7 @@
 #define NI	1
 #define NS	1
 #define NF	4
-#ifdef LONG
-#define NP	5
-#else
 #define NP	4
-#endif
 #define INODE(s)	0
 #define REQUESTER
 #define LARGE
@@ -30,10 +26,11 @@ init {
 		if
 		:: run requester(2, PMD);
 		:: run dissolver();
-		fi;
 #ifdef LONG
-		run requester(0, PUD);
+		:: run requester(0, PUD);
+		:: run requester(0, PTE);
 #endif
+		fi;
 		free_paths();
 	}
 	nothing_is_left();
