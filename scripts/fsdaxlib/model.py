@@ -102,6 +102,8 @@ MUTATIONS = (
     Mutation("undo_cleans", "dirty_break", "stores_are_flushed"),
     Mutation("spent_dirty", "dirty_spent", "stores_are_flushed"),
     Mutation("keep_drops", "dirty_break", "stores_are_flushed"),
+    Mutation("part_drops", "dirty_part", "stores_are_flushed"),
+    Mutation("rest_mapped", "dirty_part", STUCK),
     Mutation("flush_before_protect", "dirty", "stores_are_flushed"),
     Mutation("clean_first", "dirty", "stores_are_flushed"),
     Mutation("to_write_first", "dirty", "stores_are_flushed"),

@@ -336,7 +336,7 @@ proctype unmapper(byte s)
 #endif
 
 #ifdef DIRTY
-#define BREAK_LOCALS	; byte data
+#define BREAK_LOCALS	; byte data; bool cleaned
 #else
 #define BREAK_LOCALS
 #endif
@@ -377,7 +377,7 @@ proctype breaker(byte i; byte mode; bool signalled)
 /* A break after which the file has its blocks and data still. */
 proctype keeper(byte i; byte mode; byte data; bool signalled)
 {
-	LOCALS; byte f; byte s; bool any; bool interrupted;
+	LOCALS; byte f; byte s; bool any; bool interrupted; bool cleaned;
 
 	lock_faults_out(i);
 	break_layouts(i, s, f, mode, any, interrupted);

@@ -37,6 +37,35 @@ inline flush_now(s)
 	lock_pages(INODE(s));
 }
 
+#ifdef MUT_PART_DROPS
+/* R9, D13: the rest of an entry is dropped with a part of it. */
+#define KEEPS_REST	false
+#else
+#define KEEPS_REST	(data == REST)
+#endif
+
+/*
+ * At::while_locked() of clean_and_unmap(): the rest of an entry goes with a part of it, which alone the
+ * break has unmapped.
+ */
+inline clean_and_unmap(s, f)
+{
+	d_step { locked[s] = true; i_pages[INODE(s)] = false; }
+	d_step { !i_pages[INODE(s)] -> ok = dirty[s] && KEEPS_REST; }
+	if
+	:: ok ->
+		write_back(s);
+		d_step { !i_pages[INODE(s)] -> CLEAN(s); }
+		ok = false;
+	:: else
+	fi;
+#ifndef MUT_REST_MAPPED
+	unmap(s, f);
+#endif
+	unlock_entry(s);
+	lock_pages(INODE(s));
+}
+
 #ifdef SYNCER
 /* fsdax::write_back(), and At::flush() of each entry */
 inline write_back_range(i, s)

@@ -396,6 +396,11 @@ inline wait_for(s, f, mode, interrupted)
 
 #ifdef DIRTY
 #include "dirty.pml"
+#define IS_PART	(data == REST && !cleaned)
+#define NEXT_PART	cleaned = false
+#else
+#define IS_PART	false
+#define NEXT_PART	skip
 #endif
 
 /*
@@ -414,7 +419,12 @@ inline zap_range(i, s, any, mode)
 #else
 	:: s < NS && INODE(s) == i && locked[s] -> wait_unlocked(s);
 #endif
-	:: s < NS && INODE(s) == i && !locked[s] && entry[s] == TRACKED ->
+#ifdef DIRTY
+	:: s < NS && INODE(s) == i && !locked[s] && entry[s] == TRACKED && IS_PART ->
+		clean_and_unmap(s, f);
+		cleaned = true;
+#endif
+	:: s < NS && INODE(s) == i && !locked[s] && entry[s] == TRACKED && !IS_PART ->
 		zap(s);
 		if
 #ifdef MUT_SPENT_BUSY
@@ -427,6 +437,7 @@ inline zap_range(i, s, any, mode)
 		fi;
 		any = any || left;
 		left = false;
+		NEXT_PART;
 		s++;
 	:: s < NS && INODE(s) == i && !locked[s] && entry[s] == ZAPPED ->
 		if
@@ -508,12 +519,16 @@ inline settle(i, s, f, mode, interrupted)
 			fi;
 		:: s < NS && entry[s] == TRACKED ->
 			/* Inserted or revived while the lock was dropped. */
+#ifdef DIRTY
+			clean_and_unmap(s, f);
+#else
 			d_step { locked[s] = true; i_pages[i] = false; }
 #ifndef MUT_SETTLE_NO_UNMAP
 			unmap(s, f);
 #endif
 			unlock_entry(s);
 			lock_pages(i);
+#endif
 			if
 			:: entry[s] == TRACKED && !locked[s] -> zap(s); left = false;
 			:: else
@@ -573,7 +588,7 @@ inline remove_range(i, s)
 		if
 		:: dirty[s] && data == DECIDE -> s++;
 #ifndef MUT_KEEP_DROPS
-		:: dirty[s] && data == KEEP -> flush_now(s);
+		:: dirty[s] && (data == KEEP || KEEPS_REST) -> flush_now(s);
 #endif
 		:: else ->
 			/* From here on the data is gone, whether the block is yet or not. */
@@ -671,7 +686,14 @@ inline break_layouts(i, s, f, mode, any, interrupted)
 	:: else
 	fi;
 #endif
+#ifdef DIRTY
+	if
+	:: data != REST -> unmap_range(i, s, f);
+	:: else
+	fi;
+#else
 	unmap_range(i, s, f);
+#endif
 #ifdef MUT_ZAP_AFTER_WAIT
 	/* Waits for the count that the entry alone makes, then zaps. */
 	wait_for_one(i, s);

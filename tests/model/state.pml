@@ -114,6 +114,7 @@ byte owed[NF];
 #define DISCARD		0
 #define KEEP		1
 #define DECIDE		2
+#define REST		3	/* of an entry that is only partly in the range: it lives on */
 #else
 #define CLEAN(s)
 #define PROTECT(s)
