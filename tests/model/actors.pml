@@ -400,7 +400,7 @@ proctype storer(byte s; byte times)
 #endif
 
 #ifdef SYNCER
-/* fsync(), whose caller relies on what was stored before. It takes no lock that keeps faults out. */
+/* fsync(), whose caller relies on what was stored before. No lock keeps faults out meanwhile. */
 proctype syncer(byte i)
 {
 	byte s;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 
 /*
- * src/mapping/flush.rs, src/fsdax/writeback.rs: what is stored to is marked, and flushed. The device
- * stays, so that a zapped entry finds its pgmap.
+ * src/mapping/flush.rs, src/fsdax/writeback.rs: what is stored to is marked, and flushed. The
+ * device stays, so that a zapped entry finds its pgmap.
  */
 
 /* LockedEntry::write_back(): write-protects, then flushes. */
@@ -45,8 +45,8 @@ inline flush_now(s)
 #endif
 
 /*
- * At::while_locked() of clean_and_unmap(): the rest of an entry goes with a part of it, which alone the
- * break has unmapped.
+ * At::while_locked() of clean_and_unmap(): the rest of an entry goes with a part of it, which alone
+ * the break has unmapped.
  */
 inline clean_and_unmap(s, f)
 {

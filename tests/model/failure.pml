@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 
-/* src/fsdax/memory_failure.rs, with_entry_of() of src/mapping/locked.rs: from a folio to its entry. */
+/* src/fsdax/memory_failure.rs, src/mapping/locked.rs: from a folio to its entry. */
 
 /* FolioRef::wait_unheld() */
 inline wait_unheld(f)
