@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Dirty marks are never lost (R9).
+//!
+//! Rules: R9.
 
 use kernel::prelude::*;
 

@@ -32,7 +32,7 @@ hmm() { # PROVIDER
 # Stripes of 1 GiB, so that a file has it in one aligned piece: on a device of 3 GiB.
 gib_up() { # PROVIDER
 	mkfs.xfs -q -f --unsupported -m reflink=1 -d agcount=1,su=1g,sw=1 -l size=64m,su=4k \
-		"$(device "$1")"
+		"$(device "$1")" 2>/tmp/mkfs || { cat /tmp/mkfs; return 1; }
 	bind_next "$1"
 	mkdir -p "/mnt/$1"
 	mount -t xfs -o dax=always "$(device "$1")" "/mnt/$1"
