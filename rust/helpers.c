@@ -153,7 +153,7 @@ vm_fault_t rust_fsdax_vmf_error(int error)
 	return vmf_error(error);
 }
 
-u64 rust_fsdax_iomap_length(struct iomap_iter *iter)
+u64 rust_fsdax_iomap_length(const struct iomap_iter *iter)
 {
 	return iomap_length(iter);
 }

@@ -63,7 +63,7 @@ unsigned long rust_fsdax_zero_pfn(unsigned long address);
 void rust_fsdax_clear_cow_page(struct vm_fault *vmf);
 void rust_fsdax_set_cow_uptodate(struct vm_fault *vmf);
 vm_fault_t rust_fsdax_vmf_error(int error);
-u64 rust_fsdax_iomap_length(struct iomap_iter *iter);
+u64 rust_fsdax_iomap_length(const struct iomap_iter *iter);
 
 /* what debugfs shows */
 unsigned long rust_fsdax_jiffies(void);

@@ -121,7 +121,7 @@ impl<'a> Iomaps<'a> {
         }
         while self.go_on() {
             // SAFETY: By the type invariant `iter` is initialized.
-            let length = unsafe { bindings::rust_fsdax_iomap_length(&mut self.iter) };
+            let length = unsafe { bindings::rust_fsdax_iomap_length(&self.iter) };
             if length >= (self.order.pages() << PAGE_SHIFT) as u64 {
                 // INVARIANT: Just asked for, and long enough.
                 return Some(Extent {
@@ -271,7 +271,7 @@ impl Extent<'_> {
     /// How many pages it has, as far as it was asked for.
     pub(super) fn pages(&self) -> usize {
         // SAFETY: By the type invariant `iter` is initialized.
-        let length = unsafe { bindings::rust_fsdax_iomap_length(&raw const *self.iter as *mut _) };
+        let length = unsafe { bindings::rust_fsdax_iomap_length(&raw const *self.iter) };
         (length >> PAGE_SHIFT) as usize
     }
 
