@@ -649,7 +649,6 @@ fn serve_whole(
     if sync {
         return needs_sync(vmf, order, can_sync, pfn);
     }
-
     let ret = vmf.map(locked, order, write);
     if ret != vm_fault::NOPAGE {
         if fresh {

@@ -200,13 +200,8 @@ impl<'m> Here<'_, 'm> {
     #[inline(always)]
     pub(super) fn lend<R>(self, f: impl FnOnce(&LockedEntry<'m>) -> R) -> (Self, R) {
         let Self { pages, entry } = self;
-        let locked = Here {
-            pages: &mut *pages,
-            entry,
-        }
-        .guard();
+        let locked = Here::guard(Here { pages, entry });
         let ret = pages.unlocked(|| f(&locked));
-
         // SAFETY: By the invariant of `LockedEntry` it is locked, and this is where it is.
         unsafe { pages.go_to(locked.slot) };
         core::mem::forget(locked);

@@ -198,7 +198,8 @@ static void writes_are_tracked(const struct env *e)
 	char buf[PAGE];
 	int uffd;
 
-	/* Half of it is populated: by loads, and by a store that was synced. */
+	/* Half of it is populated: by loads, one for each page, and by a store that was synced. */
+	must(madvise(f.map, N * PAGE, MADV_RANDOM));
 	for (size_t i = 0; i < N / 2; i++)
 		check_page(f.map + i * PAGE, f.want[i], "before");
 	store_page(&f, 1, 1001);
