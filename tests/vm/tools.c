@@ -154,7 +154,8 @@ static void command_counts_faults(const struct env *e)
 	start_bound(e);
 	fd = create_file(e, "f", N, 100);
 	p = map_file(fd, N, RW);
-	/* Loads, since who serves the mount is found out by stores. */
+	/* Loads, since who serves the mount is found out by stores: one for each page. */
+	must(madvise(p, N * PAGE, MADV_RANDOM));
 	for (size_t i = 0; i < N; i++)
 		(void)*(volatile char *)(p + i * PAGE);
 	out = output_of("scripts/fsdax-pins --faults 2>&1", &status);
