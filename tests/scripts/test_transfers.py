@@ -5,14 +5,19 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import io
+import shutil
+import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
+from typing import ClassVar
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(_SCRIPTS))
 
 from fsdaxlib import transfers
+from fsdaxlib.progress import CHECKOUT
 
 _loader = importlib.machinery.SourceFileLoader("transfers_script", str(_SCRIPTS / "transfers"))
 _spec = importlib.util.spec_from_loader("transfers_script", _loader)
@@ -46,6 +51,86 @@ ffffffffc0000004 ffffffff81000304 ffffea0000001000 r 1
 marks 1
 
 """
+
+
+CODE = 0xffffffff81000000
+OTHER = CODE + 0x100
+LINE = 0xffff888000000000
+USER = 0x401000
+
+
+@unittest.skipUnless(shutil.which("gcc"), "there is no gcc")
+class Plugin(unittest.TestCase):
+    """The plugin itself, with tests/plugin/transfers.c in the place of QEMU."""
+
+    program: ClassVar[Path]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        directory = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(directory.cleanup)
+        cls.program = Path(directory.name) / "transfers"
+        subprocess.run(["gcc", "-std=gnu17", "-o", cls.program, CHECKOUT / "tests/plugin/transfers.c",
+                        CHECKOUT / "bench/plugin/transfers.c"], check=True)
+
+    def found(self, *steps: tuple[int, int, str] | tuple[int, int, str, int]) -> list[str]:
+        """What is an access that moves a line: address in the line and way, with how often."""
+        text = "".join(f"{cpu} {code:x} {what} {''.join(f'{address:x}' for address in more)}\n"
+                       for cpu, code, what, *more in steps)
+        said = subprocess.run([self.program], input=text, text=True, check=True, capture_output=True).stdout
+        return [f"{int(address, 16) - LINE:#x} {way} {times}"
+                for _, _, address, way, times in map(str.split, said.splitlines())]
+
+    def test_what_one_cpu_accesses_stays(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (0, CODE, "r", LINE), (0, CODE, "w", LINE)), [])
+
+    def test_who_reads_what_another_one_wrote_gets_it_once(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, CODE, "r", LINE + 8), (1, CODE, "r", LINE + 8),
+                                    (2, CODE, "r", LINE + 8)), ["0x8 r 2"])
+
+    def test_what_nobody_writes_is_shared(self) -> None:
+        self.assertEqual(self.found(*((cpu, CODE, "r", LINE) for cpu in range(8))), [])
+
+    def test_who_writes_takes_all_copies(self) -> None:
+        self.assertEqual(self.found((0, CODE, "r", LINE), (1, CODE, "r", LINE), (1, CODE, "w", LINE),
+                                    (0, CODE, "r", LINE)), ["0x0 r 1", "0x0 w 1"])
+
+    def test_who_reads_and_writes_at_once_moves_it_once(self) -> None:
+        self.assertEqual(self.found(*((cpu, CODE, "rw", LINE) for cpu in range(8))), ["0x0 w 7"])
+
+    def test_who_reads_then_writes_moves_it_twice(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, CODE, "r", LINE), (1, OTHER, "w", LINE)),
+                         ["0x0 r 1", "0x0 w 1"])
+
+    def test_lines_are_64_bytes(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, CODE, "w", LINE + 64)), [])
+        self.assertEqual(self.found((0, CODE, "w", LINE + 64), (1, CODE, "w", LINE + 60)), ["0x43 w 1"])
+
+    def test_user_space_is_left_out(self) -> None:
+        self.assertEqual(self.found((0, USER, "w", LINE), (1, CODE, "w", LINE)), [])
+        self.assertEqual(self.found((0, CODE, "w", USER), (1, CODE, "w", USER)), [])
+
+    def test_interrupts_of_the_kernel_are_left_out(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, CODE, "interrupt"), (1, OTHER, "w", LINE),
+                                    (1, CODE, "nop"), (1, OTHER, "w", LINE)), [])
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, CODE, "interrupt"), (1, OTHER, "iretq"),
+                                    (1, CODE, "w", LINE)), ["0x0 w 1"])
+
+    def test_an_interrupt_within_one_does_not_end_it(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, CODE, "interrupt"), (1, OTHER, "interrupt"),
+                                    (1, CODE + 64, "iretq"), (1, OTHER, "w", LINE)), [])
+
+    def test_user_space_ends_an_interrupt(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, CODE, "interrupt"), (1, USER, "nop"),
+                                    (1, CODE, "w", LINE)), ["0x0 w 1"])
+
+    def test_a_fault_of_user_space_is_looked_at(self) -> None:
+        self.assertEqual(self.found((0, CODE, "w", LINE), (1, USER, "interrupt"), (1, CODE, "w", LINE)), ["0x0 w 1"])
+
+    def test_the_last_call_is_told(self) -> None:
+        text = f"0 {CODE:x} w {LINE:x}\n1 {OTHER:x} call\n1 {CODE:x} w {LINE:x}\n"
+        said = subprocess.run([self.program], input=text, text=True, check=True, capture_output=True).stdout
+        self.assertEqual(said, f"{CODE:x} {OTHER:x} {LINE:x} w 1\n")
 
 
 class Parse(unittest.TestCase):
