@@ -255,8 +255,14 @@ double op_cost(enum op what, int fd, size_t pages)
 
 static const struct figure *const tables[] = {
 	fault_figures, entry_figures, break_figures, clone_figures, workload_figures,
-	thread_figures, device_figures,
+	thread_figures, device_figures, transfer_figures,
 };
+
+/* Whose clock counts instructions. */
+static bool needs_one_cpu(const struct figure *table)
+{
+	return table != thread_figures && table != transfer_figures;
+}
 
 int main(int argc, char **argv)
 {
@@ -271,7 +277,7 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
 			for (const struct figure *f = tables[i]; f->metric; f++)
 				if (!strcmp(argv[1], f->metric)) {
-					if (tables[i] != thread_figures)
+					if (needs_one_cpu(tables[i]))
 						ticks_calibrate();
 					if (getenv("BENCH_MARKS"))
 						marks_set_up();

@@ -74,7 +74,7 @@ figure() { # FS METRIC
 		is_mounted $provider || up "$1" $provider
 		"$FSDAX_BIN/bench" "$2" $provider "$1" "$(device $provider)" "/mnt/$provider" || {
 			failed "$2" "$1" $provider
-			rm -f "/mnt/$provider/bench" "/mnt/$provider/bench2" "/mnt/$provider/clone"
+			rm -f "/mnt/$provider"/bench* "/mnt/$provider/clone"
 		}
 	done
 }

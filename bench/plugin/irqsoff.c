@@ -39,7 +39,6 @@ struct bytes *g_byte_array_new(void);
 struct bytes *g_byte_array_set_size(struct bytes *bytes, unsigned int size);
 struct reg_array *qemu_plugin_get_registers(void);
 bool qemu_plugin_read_register(struct reg *handle, struct bytes *buf);
-void qemu_plugin_register_vcpu_init_cb(uint64_t id, executed_fn fn, void *data);
 void qemu_plugin_register_vcpu_discon_cb(uint64_t id, int type, discontinuity_fn fn, void *data);
 
 #define READS_REGS	1

@@ -25,14 +25,15 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int ar
 
 EXPORT int qemu_plugin_version = API_VERSION;
 
-bool marked;
+atomic_bool marked;
+atomic_uint marking_cpu;
 static uint64_t marks;
 static FILE *out;
 
 static void begin(unsigned int cpu, void *data)
 {
-	(void)cpu;
 	(void)data;
+	marking_cpu = cpu;
 	marked = true;
 	marks++;
 }
@@ -44,7 +45,7 @@ static void end(unsigned int cpu, void *data)
 	marked = false;
 }
 
-/* Prints "marks OPERATIONS", "ADDRESS INSTRUCTIONS" for each block, and an empty line. */
+/* Prints "marks OPERATIONS", a line for each thing that was counted, and an empty line. */
 static void report(unsigned int cpu, void *data)
 {
 	(void)cpu;
@@ -59,6 +60,12 @@ static void report(unsigned int cpu, void *data)
 void report_line(uint64_t address, uint64_t insns)
 {
 	fprintf(out, "%" PRIx64 " %" PRIu64 "\n", address, insns);
+}
+
+void report_access(uint64_t code, uint64_t call, uint64_t address, bool store, uint64_t times)
+{
+	fprintf(out, "%" PRIx64 " %" PRIx64 " %" PRIx64 " %c %" PRIu64 "\n", code, call, address,
+		store ? 'w' : 'r', times);
 }
 
 static void translated(struct qemu_plugin_tb *tb, void *data)

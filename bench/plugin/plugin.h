@@ -10,6 +10,7 @@
 #define FSDAX_PLUGIN_H
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -17,19 +18,24 @@ struct qemu_plugin_tb;
 
 typedef void (*executed_fn)(unsigned int cpu, void *data);
 
+void qemu_plugin_register_vcpu_init_cb(uint64_t id, executed_fn fn, void *data);
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, executed_fn fn, int flags,
 					  void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 
-/* Whether the guest is between two marks. */
-extern bool marked;
+/* Whether the guest is between two marks, and which CPU executed the first of them. */
+extern atomic_bool marked;
+extern atomic_uint marking_cpu;
 
 /* Of the plugin: called once. */
 void plugin_start(uint64_t id);
 /* Of the plugin: a block of code was translated, which is not that of a mark. */
 void plugin_block(struct qemu_plugin_tb *tb, uint64_t address);
-/* Of the plugin: calls report_line() for each block that it counted since the last report. */
+/* Of the plugin: calls one of these for each thing that it counted since the last report. */
 void plugin_report(void);
+/* Prints "ADDRESS INSTRUCTIONS" of a block. */
 void report_line(uint64_t address, uint64_t insns);
+/* Prints "CODE CALL ADDRESS r|w TIMES": an instruction, the last call, what was accessed. */
+void report_access(uint64_t code, uint64_t call, uint64_t address, bool store, uint64_t times);
 
 #endif

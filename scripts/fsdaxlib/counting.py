@@ -36,21 +36,28 @@ def run(name: str, arguments: list[str], pmem: int, timeout: int,
 
     The console and what the plugin says stay in build/logs.
     """
+    options = ["--icount", "--pmem", str(pmem), "--timeout", str(timeout)]
+    text, kallsyms = watch(name, options, arguments, output)
+    return parse(text, symbols(kallsyms.splitlines()))
+
+
+def watch(name: str, machine_options: list[str], arguments: list[str],
+          output: BinaryIO | None = None) -> tuple[str, str]:
+    """Run bench.sh in such a guest under the plugin NAME; return what that wrote, and the guest's kallsyms."""
     options = usage.Parser()
     machine.add_options(options)
     machine.add_run_options(options)
-    vm = machine.prepare(options.parse_args(
-        ["--icount", "--pmem", str(pmem), "--timeout", str(timeout)]))
+    vm = machine.prepare(options.parse_args(machine_options))
     counts, console = LOGS / f"{name}.counts", LOGS / f"{name}.console"
     vm.plugin = plugin.build(kernel.ensure("plain").root, _SOURCES / f"{name}.c",
                              _SOURCES / "plugin.c")
-    vm.plugin_out = counts.name
+    vm.plugin_out, vm.kvm = counts.name, False
     _SYMBOLS.unlink(missing_ok=True)
     status = vm.run([str(_SCRIPT), "-p", *arguments], console, output=output)
     if status or not _SYMBOLS.exists():
         raise Fail(f"The guest ended with status {status}: look at what is said above and at "
                    f"{shown(console)}.")
-    return parse(counts.read_text(), symbols(_SYMBOLS.read_text().splitlines()))
+    return counts.read_text(), _SYMBOLS.read_text()
 
 
 def symbols(kallsyms: Iterable[str]) -> list[tuple[int, str]]:
@@ -59,11 +66,11 @@ def symbols(kallsyms: Iterable[str]) -> list[tuple[int, str]]:
     for line in kallsyms:
         address, kind, name = line.split()[:3]
         if kind in "tTwW":
-            found.append((int(address, 16), _readable(name)))
+            found.append((int(address, 16), readable(name)))
     return sorted(found)
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
     """The last words of a mangled Rust name: no more is needed to find the function."""
     if not name.startswith("_R"):
         return name
