@@ -50,6 +50,7 @@ WRONG = {
     "series": "required: command",
     "soak --minutes -1": "--minutes: it must be 1 or more, not -1",
     "soak --ops 0": "--ops: it must be 1 or more, not 0",
+    "transfers nothing": "No metric is called nothing",
     "test nothing": "There is no suite nothing",
     "test --jobs x": "'x' is no number",
     "unsafe-audit --tree /x": "--tree: /x is no directory",
