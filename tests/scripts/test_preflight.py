@@ -22,7 +22,8 @@ CONFIG_FS_DAX=y
 CONFIG_TRANSPARENT_HUGEPAGE=y
 CONFIG_SPARSEMEM_VMEMMAP=y
 """
-FOR_OTHERS = {"__dax_bind_provider", "dax_bind_device", "dax_bind_provider", "dax_break_layout_range", "dax_iomap_pud_fault",
+FOR_OTHERS = {"__dax_bind_provider",
+              "dax_bind_device", "dax_bind_provider", "dax_break_layout_range", "dax_iomap_pud_fault",
               "dax_provider_key", "dax_unbind_device", "dax_unbind_provider", "pgmap_alloc_folios", "pgmap_offset",
               "pgmap_request_folio"}
 PROGRAMS = {"rustc": "rustc 1.96.1 (31fca3adb 2026-06-26)", "clang": "Debian clang version 19.1.7",
