@@ -197,7 +197,7 @@ def _check_config(requested: str, config: Path, kind: str) -> None:
     # A kind may ask for something else than what all have: the last word counts.
     wanted = {match[1]: line for line in requested.splitlines() if (match := _OPTION.match(line))}
     # Of what another architecture does not have, nothing is said.
-    known = {match[1] for line in taken if (match := _OPTION.match(line))} if kind == "arm64" else wanted
+    known = {match[1] for line in taken if (match := _OPTION.match(line))} if "arm64" in kind.split("+") else wanted
     lost = [line for option, line in wanted.items()
             if line not in taken and (option in known or not line.startswith("#"))]
     if lost:

@@ -139,7 +139,7 @@ class Configuration(InPlace):
             self.check("CONFIG_A=y\nCONFIG_B=y\n", "CONFIG_A=y\n# CONFIG_B is not set\n")
 
     def test_what_an_architecture_does_not_know_is_not_set(self) -> None:
-        self.check("CONFIG_A=y\n# CONFIG_X86_B is not set\n", "CONFIG_A=y\n", "arm64")
+        self.check("CONFIG_A=y\n# CONFIG_X86_B is not set\n", "CONFIG_A=y\n", "arm64+check")
         with self.assertRaisesRegex(Fail, "did not take # CONFIG_B is not set for"):
             self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "CONFIG_A=y\nCONFIG_B=y\n", "arm64")
         with self.assertRaisesRegex(Fail, "did not take CONFIG_B=y for"):
