@@ -8,7 +8,6 @@ import fnmatch
 import hashlib
 import json
 import re
-import shutil
 import threading
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from . import cache, coverage, guest, kernel, ktap, module, mutating, programs, suites
@@ -38,6 +38,8 @@ KUNIT = "kunit-module"
 _SLOWER, _SLACK_S = 4, 60
 _BASELINE_TIMEOUT_S = 1200
 _WATCH_S = 1.0
+# Suites say something for each case, and those take a second at most: this is for a busy host.
+_QUIET_S = 90
 _NOT_OK = re.compile(r"^(?:\[\s*\d+\.\d+\] )?\s*not ok \d+ (?:- )?(.*)", re.MULTILINE)
 
 
@@ -232,17 +234,26 @@ def judge(outcomes: Iterable[Outcome], mutants: Iterable[Mutant], text: str) -> 
 
 
 class _Watch(threading.Thread):
-    """Stops a guest as soon as a test of it has failed: what comes then may take long."""
+    """Stops a guest as soon as a test of it has failed: what comes then may take long.
 
-    def __init__(self, vm: guest.Guest, paths: Sequence[Path]) -> None:
+    And if it says nothing for so many seconds.
+    """
+
+    def __init__(self, vm: guest.Guest, paths: Sequence[Path], quiet: float | None = None) -> None:
         super().__init__(daemon=True)
         vm.stop = self._enough = threading.Event()
-        self._paths, self._over = paths, threading.Event()
+        self._paths, self._quiet, self._over = paths, quiet, threading.Event()
         self.seen = ""
 
     def run(self) -> None:
+        said, since = 0, time.monotonic()
         while not self._over.wait(_WATCH_S):
             self.look()
+            size = sum(path.stat().st_size for path in self._paths if path.exists())
+            if size != said:
+                said, since = size, time.monotonic()
+            elif self._quiet and time.monotonic() - since > self._quiet:
+                self.seen = "the guest hangs"
             if self.seen:
                 self._enough.set()
                 return
@@ -263,10 +274,10 @@ class _Watch(threading.Thread):
 
 
 @contextmanager
-def _watched(vm: guest.Guest, *paths: Path) -> Iterator[_Watch]:
+def _watched(vm: guest.Guest, *paths: Path, quiet: float | None = None) -> Iterator[_Watch]:
     for path in paths:
         path.unlink(missing_ok=True)
-    watch = _Watch(vm, paths)
+    watch = _Watch(vm, paths, quiet)
     watch.start()
     try:
         yield watch
@@ -285,15 +296,17 @@ class Worker:
         self._copy()
 
     def _copy(self) -> None:
-        shutil.rmtree(self._tree, ignore_errors=True)
-        for name in _COPIED:
-            there = self._tree / name
-            there.parent.mkdir(parents=True, exist_ok=True)
-            if (CHECKOUT / name).is_dir():
-                # New times, since what was built last may have had a mistake.
-                shutil.copytree(CHECKOUT / name, there, copy_function=shutil.copyfile)
-            else:
-                shutil.copyfile(CHECKOUT / name, there)
+        """Have in the tree what is in the checkout. What is the same stays, so that make need not build it again."""
+        wanted = [path.relative_to(CHECKOUT) for name in _COPIED for path in sorted((CHECKOUT / name).rglob("*"))
+                  if path.is_file()] + [Path(name) for name in _COPIED if (CHECKOUT / name).is_file()]
+        for path in [path for path in self._tree.rglob("*") if path.is_file()]:
+            if path.relative_to(self._tree) not in wanted:
+                path.unlink()
+        for name in wanted:
+            there, text = self._tree / name, (CHECKOUT / name).read_bytes()
+            if not there.exists() or there.read_bytes() != text:
+                there.parent.mkdir(parents=True, exist_ok=True)
+                there.write_bytes(text)
 
     def build(self, *, kunit: bool) -> Path | None:
         kind = "kunit" if kunit else "plain"
@@ -309,7 +322,7 @@ class Worker:
         with self._lock:
             if KUNIT in self._results.seconds:
                 return
-            self._measure(KUNIT, lambda: self._kunit(ko, _BASELINE_TIMEOUT_S))
+            self._measure(KUNIT, partial(self._kunit, ko, _BASELINE_TIMEOUT_S))
 
     def _measure(self, name: str, test: Callable[[], str]) -> None:
         begun = time.monotonic()
@@ -366,7 +379,7 @@ class Worker:
             if name not in self._results.seconds:
                 ko = self.build(kunit=False)
                 assert ko
-                self._measure(name, lambda run=run, ko=ko: self._scenario(run, ko, _BASELINE_TIMEOUT_S))
+                self._measure(name, partial(self._scenario, run, ko, _BASELINE_TIMEOUT_S))
 
     def _timeout(self, name: str) -> int:
         return self._results.seconds[name] * _SLOWER + _SLACK_S
@@ -378,7 +391,7 @@ class Worker:
         vm.timeout = timeout
         console, output = setup.logs / "kunit.console", setup.logs / "kunit.output"
         setup.logs.mkdir(parents=True, exist_ok=True)
-        with _watched(vm, console) as watch, output.open("wb") as out:
+        with _watched(vm, console, quiet=_QUIET_S) as watch, output.open("wb") as out:
             status = vm.run([str(suites.KUNIT_MODULE)], console, allow_splat=True, output=out)
         watch.look()
         report = ktap.parse(suites.last_report(console.read_text(errors="replace").splitlines()))

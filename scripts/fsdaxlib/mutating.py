@@ -9,6 +9,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from . import rusttext
@@ -116,7 +117,7 @@ def _swaps(it: _Text) -> Iterator[_Change]:
     if it.path not in _IN_ORDER:
         return
     places = _in_blocks(it.code)
-    for first, second in zip(places, places[1:], strict=False):
+    for first, second in pairwise(places):
         if first[2] == second[2] and not it.code[first[1]:second[0]].strip():
             between = it.text[first[1]:second[0]]
             yield _Change(first[0], second[1], it.text[second[0]:second[1]] + between + it.text[first[0]:first[1]])
@@ -211,8 +212,8 @@ def _assignments(it: _Text) -> Iterator[_Change]:
 
 
 def _assigns(statement: str) -> bool:
-    match = _ASSIGNS.search(statement)
-    return bool(match) and statement[:match.start()].count("(") == statement[:match.start()].count(")")
+    before = _ASSIGNS.split(statement, maxsplit=1)
+    return len(before) > 1 and before[0].count("(") == before[0].count(")")
 
 
 # What is another one's is not made a second time by those that follow.

@@ -101,8 +101,8 @@ def conditions(masked: str) -> Iterator[tuple[int, int]]:
     for match in re.finditer(r"\b(?:if|while) (?!let\b)", masked):
         depth = 0
         for at in range(match.end(), len(masked)):
-            # Or else the condition is a block, or has one.
-            if depth == 0 and (masked.startswith("=>", at) or masked[at] == "{" and not _begins_value(masked, at)):
+            body = masked[at] == "{" and not _begins_value(masked, at)
+            if depth == 0 and (body or masked.startswith("=>", at)):
                 end = len(masked[:at].rstrip())
                 if masked[match.end():end].strip():
                     yield match.end(), end
@@ -129,7 +129,8 @@ def operands(masked: str, start: int, end: int, operator: str) -> list[tuple[int
 
 
 def _begins_value(masked: str, at: int) -> bool:
-    return masked[:at].rstrip().endswith(" unsafe") or masked[:at].rstrip().endswith("!unsafe")
+    """Whether the block that begins there is a part of an expression, and not what follows one."""
+    return masked[:at].rstrip().endswith((" unsafe", "!unsafe"))
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:

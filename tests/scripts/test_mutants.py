@@ -200,6 +200,25 @@ class Attempt(unittest.TestCase):
             self.worker._measure(mutants.KUNIT, lambda: "not ok: a")
 
 
+class Copy(unittest.TestCase):
+
+    def test_is_what_is_there_and_leaves_what_is_the_same(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            out, tree, checkout = (Path(directory) / name for name in ("out", "out/0/tree", "checkout"))
+            for name, text in (("src/a", "same"), ("src/b/c", "new"), ("Kbuild", "k")):
+                (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+                (checkout / name).write_text(text)
+            for name, text in (("src/a", "same"), ("src/b/c", "changed"), ("src/gone", "old")):
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                (tree / name).write_text(text)
+            before = (tree / "src/a").stat().st_mtime_ns
+            with mock.patch.multiple(mutants, _OUT=out, _COPIED=("src", "Kbuild"), CHECKOUT=checkout):
+                mutants.Worker(0, mock.Mock(), mock.Mock(), threading.Lock())
+            found = {str(path.relative_to(tree)): path.read_text() for path in tree.rglob("*") if path.is_file()}
+            self.assertEqual(found, {"src/a": "same", "src/b/c": "new", "Kbuild": "k"})
+            self.assertEqual((tree / "src/a").stat().st_mtime_ns, before)
+
+
 class Seen(unittest.TestCase):
     """What is wrong with a run."""
 
@@ -232,6 +251,14 @@ class Seen(unittest.TestCase):
                 path.write_text("not ok 1 a\n")
                 watch.join(30)
                 self.assertTrue(vm.stop.is_set())
+
+    def test_watch_stops_a_guest_that_is_quiet(self) -> None:
+        vm = mock.Mock()
+        with tempfile.TemporaryDirectory() as directory, mock.patch.object(mutants, "_WATCH_S", 0.01), \
+                mutants._watched(vm, Path(directory) / "console", quiet=0.02) as watch:
+            watch.join(30)
+            self.assertTrue(vm.stop.is_set())
+            self.assertEqual(watch.seen, "the guest hangs")
 
 
 if __name__ == "__main__":
