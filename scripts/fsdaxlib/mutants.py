@@ -268,21 +268,13 @@ class _Watch(threading.Thread):
                 self.seen = re.sub(r"^\[\s*[\d.]+\]\s*(?:\[[^\]]*\]\s*)?", "", splat[0]).strip()
                 return
 
+    def stop(self) -> None:
+        """Stop the guest at once."""
+        self._enough.set()
+
     def end(self) -> None:
         self._over.set()
         self.join()
-
-
-@contextmanager
-def _watched(vm: guest.Guest, *paths: Path, quiet: float | None = None) -> Iterator[_Watch]:
-    for path in paths:
-        path.unlink(missing_ok=True)
-    watch = _Watch(vm, paths, quiet)
-    watch.start()
-    try:
-        yield watch
-    finally:
-        watch.end()
 
 
 class Worker:
@@ -292,6 +284,8 @@ class Worker:
         self._built, self._results, self._lock = built, results, lock
         self._dir = _OUT / str(number)
         self._tree = self._dir / "tree"
+        self._watch: _Watch | None = None
+        self._stopped = False
         self._objects: dict[bool, str] = {}
         self._copy()
 
@@ -381,6 +375,29 @@ class Worker:
                 assert ko
                 self._measure(name, partial(self._scenario, run, ko, _BASELINE_TIMEOUT_S))
 
+    def stop(self) -> None:
+        """End what runs in another thread; there is no outcome then."""
+        self._stopped = True
+        if watch := self._watch:
+            watch.stop()
+
+    @contextmanager
+    def _watched(self, vm: guest.Guest, *paths: Path, quiet: float | None = None) -> Iterator[_Watch]:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        self._watch = watch = _Watch(vm, paths, quiet)
+        watch.start()
+        try:
+            if self._stopped:
+                watch.stop()
+            yield watch
+        finally:
+            self._watch = None
+            watch.end()
+        if self._stopped:
+            raise Fail("Stopped before the end.")
+        watch.look()
+
     def _timeout(self, name: str) -> int:
         return self._results.seconds[name] * _SLOWER + _SLACK_S
 
@@ -391,9 +408,8 @@ class Worker:
         vm.timeout = timeout
         console, output = setup.logs / "kunit.console", setup.logs / "kunit.output"
         setup.logs.mkdir(parents=True, exist_ok=True)
-        with _watched(vm, console, quiet=_QUIET_S) as watch, output.open("wb") as out:
+        with self._watched(vm, console, quiet=_QUIET_S) as watch, output.open("wb") as out:
             status = vm.run([str(suites.KUNIT_MODULE)], console, allow_splat=True, output=out)
-        watch.look()
         report = ktap.parse(suites.last_report(console.read_text(errors="replace").splitlines()))
         return watch.seen or _wrong(report, status)
 
@@ -403,9 +419,8 @@ class Worker:
         vm.timeout = timeout
         console, tap = setup.logs / f"{run.suite}.console", setup.logs / f"{run.suite}.tap"
         setup.logs.mkdir(parents=True, exist_ok=True)
-        with _watched(vm, console, tap) as watch, tap.open("wb") as out:
+        with self._watched(vm, console, tap) as watch, tap.open("wb") as out:
             status = vm.run([str(run.script), *run.arguments], console, allow_splat=True, output=out)
-        watch.look()
         return watch.seen or _wrong(ktap.parse(tap.read_text(errors="replace").splitlines()), status)
 
 
@@ -478,4 +493,6 @@ def _run_all(left: Sequence[Mutant], results: Results, kunit_only: bool, again: 
         except BaseException:
             for future in futures:
                 future.cancel()
+            for worker in workers:
+                worker.stop()
             raise

@@ -195,6 +195,12 @@ class Attempt(unittest.TestCase):
             self.worker.attempt(self.mutant, kunit_only=True, known=None)
         self.assertEqual(self.source.read_text(), self.TEXT)
 
+    def test_stopped_guest_says_nothing(self) -> None:
+        vm = mock.Mock()
+        with self.assertRaises(Fail), self.worker._watched(vm, self.dir / "console"):
+            self.worker.stop()
+            self.assertTrue(vm.stop.is_set())
+
     def test_tests_must_pass_without_a_mistake(self) -> None:
         with self.assertRaisesRegex(Fail, r"kunit-module fails without any mistake \(not ok: a\)"):
             self.worker._measure(mutants.KUNIT, lambda: "not ok: a")
@@ -247,15 +253,17 @@ class Seen(unittest.TestCase):
         vm = mock.Mock()
         with tempfile.TemporaryDirectory() as directory, mock.patch.object(mutants, "_WATCH_S", 0.01):
             path = Path(directory) / "console"
-            with mutants._watched(vm, path) as watch:
-                path.write_text("not ok 1 a\n")
-                watch.join(30)
-                self.assertTrue(vm.stop.is_set())
+            path.write_text("not ok 1 a\n")
+            watch = mutants._Watch(vm, [path])
+            watch.start()
+            watch.join(30)
+            self.assertTrue(vm.stop.is_set())
 
     def test_watch_stops_a_guest_that_is_quiet(self) -> None:
         vm = mock.Mock()
-        with tempfile.TemporaryDirectory() as directory, mock.patch.object(mutants, "_WATCH_S", 0.01), \
-                mutants._watched(vm, Path(directory) / "console", quiet=0.02) as watch:
+        with mock.patch.object(mutants, "_WATCH_S", 0.01):
+            watch = mutants._Watch(vm, [], quiet=0.02)
+            watch.start()
             watch.join(30)
             self.assertTrue(vm.stop.is_set())
             self.assertEqual(watch.seen, "the guest hangs")
