@@ -143,19 +143,16 @@ class Results:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     seconds: dict[str, int] = field(default_factory=dict)  # what tests take that see no mistake
 
-    @classmethod
-    def load(cls, path: Path, source: str) -> "Results":
-        """Those of before; what was of other sources is kept beside them."""
-        results = cls(path, source)
-        if not path.exists():
-            return results
-        text = json.loads(path.read_text())
-        if text["source"] != source:
-            path.rename(path.with_name(f"mutants-{text['source']}.json"))
-            return results
-        results.outcomes = {name: Outcome(**outcome) for name, outcome in text["mutants"].items()}
-        results.seconds = text["seconds"]
-        return results
+    def read(self) -> None:
+        """Take those of before; what was of other sources is kept beside them."""
+        if not self.path.exists():
+            return
+        text = json.loads(self.path.read_text())
+        if text["source"] != self.source:
+            self.path.rename(self.path.with_name(f"mutants-{text['source']}.json"))
+            return
+        self.outcomes = {name: Outcome(**outcome) for name, outcome in text["mutants"].items()}
+        self.seconds = text["seconds"]
 
     def save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -450,10 +447,11 @@ def is_done(mutant: Mutant, known: Outcome | None, *, kunit_only: bool, again: b
 def run(chosen: Sequence[Mutant], results: Results, *, kunit_only: bool = False, again: bool = False,
         jobs: int = 1) -> list[Outcome]:
     """Try those that were not tried yet, or survived if AGAIN; return the outcomes of all that are chosen."""
-    left = [mutant for mutant in chosen
-            if not is_done(mutant, results.outcomes.get(key(mutant)), kunit_only=kunit_only, again=again)]
-    if left:
-        with cache.lock(BUILD / "mutants.lock", "another run of scripts/mutants"):
+    with cache.lock(BUILD / "mutants.lock", "another run of scripts/mutants"):
+        results.read()
+        left = [mutant for mutant in chosen
+                if not is_done(mutant, results.outcomes.get(key(mutant)), kunit_only=kunit_only, again=again)]
+        if left:
             _run_all(left, results, kunit_only, again, jobs, len(chosen))
     return [results.outcomes[key(mutant)] for mutant in chosen]
 
