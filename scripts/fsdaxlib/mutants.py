@@ -28,6 +28,8 @@ _OUT = BUILD / "mutants"
 # What the module is made of, for the key of the results.
 _SOURCES = ("src", "csrc", "rust", "include", "Kbuild")
 _COPIED = (*_SOURCES, "dkms.conf", "tests/kunit", "tests/compile-fail")
+# What may fail without any mistake after it was changed.
+_TESTS = ("tests/kunit", "tests/vm")
 
 KILLED, SURVIVED, REFUSED, SAME = "killed", "survived", "refused", "same"
 # What may be no mutant at all, or is none: not part of any rate.
@@ -140,8 +142,9 @@ class Results:
 
     path: Path
     source: str
+    tests: str
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    seconds: dict[str, int] = field(default_factory=dict)  # what tests take that see no mistake
+    seconds: dict[str, int] = field(default_factory=dict)  # what these tests take without a mistake, and pass
 
     def read(self) -> None:
         """Take those of before; what was of other sources is kept beside them."""
@@ -152,13 +155,13 @@ class Results:
             self.path.rename(self.path.with_name(f"mutants-{text['source']}.json"))
             return
         self.outcomes = {name: Outcome(**outcome) for name, outcome in text["mutants"].items()}
-        self.seconds = text["seconds"]
+        self.seconds = text["seconds"] if text["tests"] == self.tests else {}
 
     def save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(
-            {"source": self.source, "rate": rate(self.outcomes.values()), "seconds": self.seconds,
+            {"source": self.source, "tests": self.tests, "rate": rate(self.outcomes.values()), "seconds": self.seconds,
              "mutants": {name: asdict(outcome) for name, outcome in self.outcomes.items()}}, indent=1) + "\n")
         partial.replace(self.path)
 
@@ -170,7 +173,16 @@ def key(mutant: Mutant) -> str:
 
 def source_key(checkout: Path = CHECKOUT) -> str:
     """Changes with the sources of the module, but not with the tests."""
-    paths = [path for name in _SOURCES for path in
+    return _key(checkout, _SOURCES)
+
+
+def key_of_tests(checkout: Path = CHECKOUT) -> str:
+    """Changes with the tests."""
+    return _key(checkout, _TESTS)
+
+
+def _key(checkout: Path, names: Sequence[str]) -> str:
+    paths = [path for name in names for path in
              (sorted((checkout / name).rglob("*")) if (checkout / name).is_dir() else [checkout / name])]
     digest = hashlib.sha256()
     for path in paths:

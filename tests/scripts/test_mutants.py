@@ -97,16 +97,22 @@ class Kept(unittest.TestCase):
         self.path = Path(directory.name) / "mutants.json"
 
     def test_come_back(self) -> None:
-        results = mutants.Results(self.path, "one", {"a": outcome("killed")}, {"kunit-module": 20})
+        results = mutants.Results(self.path, "one", "tests", {"a": outcome("killed")}, {"kunit-module": 20})
         results.save()
-        again = mutants.Results(self.path, "one")
+        again = mutants.Results(self.path, "one", "tests")
         again.read()
         self.assertEqual(again, results)
+
+    def test_what_tests_take_is_measured_again_when_they_change(self) -> None:
+        mutants.Results(self.path, "one", "tests", {"a": outcome("killed")}, {"kunit-module": 20}).save()
+        again = mutants.Results(self.path, "one", "other tests")
+        again.read()
+        self.assertEqual((again.seconds, list(again.outcomes)), ({}, ["a"]))
         self.assertEqual(json.loads(self.path.read_text())["rate"], 100.0)
 
     def test_of_other_sources_are_put_aside(self) -> None:
-        mutants.Results(self.path, "one", {"a": outcome("killed")}).save()
-        other = mutants.Results(self.path, "two")
+        mutants.Results(self.path, "one", "tests", {"a": outcome("killed")}).save()
+        other = mutants.Results(self.path, "two", "tests")
         other.read()
         self.assertEqual(other.outcomes, {})
         self.assertTrue(self.path.with_name("mutants-one.json").exists())
@@ -144,7 +150,7 @@ class Attempt(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.dir = Path(directory.name)
-        results = mutants.Results(self.dir / "mutants.json", "one")
+        results = mutants.Results(self.dir / "mutants.json", "one", "tests")
         with mock.patch.object(mutants, "_OUT", self.dir), mock.patch.object(mutants, "_COPIED", ()):
             self.worker = mutants.Worker(0, mock.Mock(), results, threading.Lock())
         results.seconds = {mutants.KUNIT: 20} | {run.name: 10 for run in mutants.scenarios("src/x.rs")}
