@@ -42,6 +42,8 @@ _BASELINE_TIMEOUT_S = 1200
 _WATCH_S = 1.0
 # Suites say something for each case, and those take a second at most: this is for a busy host.
 _QUIET_S = 90
+# What tests/kunit/thread.rs says, again and again, when it cannot go on.
+_STUCK = "a thread does not end"
 _NOT_OK = re.compile(r"^(?:\[\s*\d+\.\d+\] )?\s*not ok \d+ (?:- )?(.*)", re.MULTILINE)
 
 
@@ -272,6 +274,9 @@ class _Watch(threading.Thread):
             text = path.read_text(errors="replace") if path.exists() else ""
             if match := _NOT_OK.search(text):
                 self.seen = f"not ok: {match[1].strip()}"
+                return
+            if f"# {_STUCK}" in text:
+                self.seen = _STUCK
                 return
             if splat := guest.find_splat(text):
                 self.seen = re.sub(r"^\[\s*[\d.]+\]\s*(?:\[[^\]]*\]\s*)?", "", splat[0]).strip()

@@ -250,6 +250,7 @@ class Seen(unittest.TestCase):
 
     def test_watch(self) -> None:
         for text, seen in (("ok 1 a\n", ""), ("    not ok 2 - b\n", "not ok: b"),
+                           ("rust_fsdax: # a thread does not end\n", "a thread does not end"),
                            ("[    1.2]     not ok 3 c\n", "not ok: c"),
                            ("[    1.2] BUG: unable to handle\n", "BUG: unable to handle")):
             with tempfile.TemporaryDirectory() as directory:
@@ -258,6 +259,9 @@ class Seen(unittest.TestCase):
                 watch = mutants._Watch(mock.Mock(), [path, Path(directory) / "none"])
                 watch.look()
                 self.assertEqual(watch.seen, seen)
+
+    def test_suites_say_that_they_are_stuck(self) -> None:
+        self.assertIn(f'fail_test("{mutants._STUCK}")', (CHECKOUT / "tests/kunit/thread.rs").read_text())
 
     def test_watch_stops_the_guest(self) -> None:
         vm = mock.Mock()
