@@ -18,6 +18,7 @@ help:
 	@echo 'make kcsan            the same on a kernel that looks for data races'
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
 	@echo 'make coverage         which lines of the module the tests reach, and why not the others'
+	@echo 'make mutants          small mistakes in src/, and whether a test sees each [ARGS="--sample 40 --kunit-only"]'
 	@echo 'make check            formatting, clippy, checkpatch, sparse, types, spelling'
 	@echo 'make matrix           every kernel series: apply, check, build, boot, KUnit, demo'
 	@echo 'make arm64            compile for arm64, boot it emulated, KUnit, short scenarios [ARGS="test_xfs"]'
@@ -43,8 +44,8 @@ python:
 	@command -v python3 >/dev/null || \
 		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
-.PHONY: demo test bench check soak fuzz model powerfail coverage matrix arm64 htmldocs rustdoc series deb
-demo test bench check soak fuzz model powerfail coverage matrix arm64 htmldocs rustdoc series deb: python
+.PHONY: demo test bench check soak fuzz model powerfail coverage mutants matrix arm64 htmldocs rustdoc series deb
+demo test bench check soak fuzz model powerfail coverage mutants matrix arm64 htmldocs rustdoc series deb: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: kcsan

@@ -123,7 +123,8 @@ class Guest:
             status_file = control / "status"
             text = status_file.read_text().strip() if status_file.exists() else ""
         if timed_out:
-            step(f"The guest did not end within {self.timeout} s and was stopped; see {shown(console)}.")
+            if not (self.stop and self.stop.is_set()):
+                step(f"The guest did not end within {self.timeout} s and was stopped; see {shown(console)}.")
             return STATUS_TIMEOUT
         if splat := find_splat(console.read_text(errors="replace")):
             step(f"splat: {splat[0].strip()}")

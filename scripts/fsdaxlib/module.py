@@ -161,6 +161,21 @@ def compile_wrong(kernel: Built) -> str:
     return done.stdout + done.stderr
 
 
+def build_changed(kernel: Built, tree: Path, out: Path, *, kunit: bool, log: Path) -> Path | None:
+    """Build the module of another TREE into OUT; return the .ko, or None if it does not compile."""
+    _prepare(out, kernel)
+    done = subprocess.run(kernel.make(
+        [f"M={SOURCE_INSIDE}", f"MO={_OUT_INSIDE}", "modules"], env={"RUST_FSDAX_KUNIT": "y"} if kunit else {},
+        binds=[Bind(tree, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)]),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(done.stdout + done.stderr)
+    if done.returncode:
+        return None
+    _build_beside(kernel, out)
+    return out / "rust_fsdax.ko"
+
+
 def build_bench(kernel: Built) -> Path:
     """Build the module that measures folios, which needs the symbols of ours; return the .ko."""
     symbols = build(kernel, kunit=False).with_name("Module.symvers")

@@ -33,6 +33,8 @@ from . import (
 from .progress import BUILD, CHECKOUT, LOGS, Fail, Misuse, run_logged, shown, step
 
 _TESTS = CHECKOUT / "tests"
+# Loads the module, whose suites run then.
+KUNIT_MODULE = _TESTS / "kunit/insmod.sh"
 # A line such as "# vm: --smp 4 --timeout 900" in a guest scenario.
 _VM_OPTIONS = re.compile(r"^# vm: (.+)$", re.MULTILINE)
 # A line such as "# short: -b": what the script gets in the short form.
@@ -285,13 +287,11 @@ def _kunit_built_in() -> ktap.Report:
 
 def _kunit_module(setup: Setup) -> ktap.Report:
     """The same suites, run when the module is loaded."""
-    vm = _guest(setup, "kunit-module", [])
+    vm = guest_of(setup, KUNIT_MODULE, "kunit-module")
     console = setup.logs / "kunit-module.console"
-    status = vm.run([*setup.wrapper, str(_TESTS / "kunit/insmod.sh")], console)
+    status = vm.run([*setup.wrapper, str(KUNIT_MODULE)], console)
     lines = console.read_text(errors="replace").splitlines()
-    # The kernel's own suites, of which there are none, have reported before.
-    starts = [number for number, line in enumerate(lines) if ktap.HEADER.match(line)]
-    lines = lines[starts[-1]:] if starts else []
+    lines = last_report(lines)
     report = ktap.parse(lines)
     if status:
         report.problems.append(_meaning(status, console))
@@ -304,13 +304,17 @@ def _kunit_module(setup: Setup) -> ktap.Report:
     return report
 
 
+def last_report(console: list[str]) -> list[str]:
+    """What the suites of the module have printed: the kernel's own, of which there are none, have reported before."""
+    starts = [number for number, line in enumerate(console) if ktap.HEADER.match(line)]
+    return console[starts[-1]:] if starts else []
+
+
 def _scenario(setup: Setup, script: Path, long: bool) -> ktap.Report:
     """One boot that prints TAP."""
-    text = script.read_text()
-    options = _VM_OPTIONS.search(text)
-    short = None if long else _SHORT_OPTIONS.search(text)
+    short = None if long else _SHORT_OPTIONS.search(script.read_text())
     argv = [*setup.wrapper, str(script), *(shlex.split(short[1]) if short else [])]
-    vm = _guest(setup, script.stem, shlex.split(options[1]) if options else [])
+    vm = guest_of(setup, script)
     console, tap = setup.logs / f"{script.stem}.console", vm.results / f"{script.stem}.tap"
     with tap.open("wb") as out:
         status = vm.run(argv, console, output=out)
@@ -322,7 +326,11 @@ def _scenario(setup: Setup, script: Path, long: bool) -> ktap.Report:
     return report
 
 
-def _guest(setup: Setup, name: str, options: list[str]) -> guest.Guest:
+def guest_of(setup: Setup, script: Path, name: str = "") -> guest.Guest:
+    """What a script of a suite runs in, by the options of its line "# vm:"; NAME is that of the suite."""
+    name = name or script.stem
+    found = _VM_OPTIONS.search(script.read_text())
+    options = shlex.split(found[1]) if found else []
     parser = usage.Parser(prog="# vm:")
     machine.add_options(parser)
     machine.add_run_options(parser)

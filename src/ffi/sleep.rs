@@ -87,6 +87,8 @@ impl Address {
     /// The caller's change must be visible before, either by a full barrier or because waiters
     /// queue under a lock that the caller took for the change. Any context.
     pub(crate) fn wake(self) {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::wake(self.base);
         if QUEUED.load(Relaxed) != 0 {
             // SAFETY: The queue is static, and its entries take such keys.
             unsafe { bindings::rust_fsdax_wake(self.queue(), self.key()) };

@@ -229,11 +229,15 @@ impl OwnPage<'_> {
 
     /// Gives the page a count after all that was written before.
     pub(crate) fn publish_count(self, count: i32) {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::count(self.0);
         self.0.atomic(page_field::refcount).store(count, Release);
     }
 
     /// Marks it as that of an owner after all that was written before.
     pub(crate) fn publish_owner(self, owner: usize) {
+        #[cfg(RUST_FSDAX_KUNIT)]
+        crate::kunit::probe::own(self.0);
         let field = self.0.atomic(page_field::zone_device_data);
         field.store(owner as *mut c_void, Release);
     }

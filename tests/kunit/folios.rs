@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The free path (R3), what counts as idle (R4), and as busy (R6).
+//! A request (R1), the free path (R3, R14), what counts as idle (R4), and as busy (R6).
 //!
-//! Rules: R3, R4, R6.
+//! Rules: R1, R3, R4, R6, R14.
 
 use kernel::prelude::*;
 
@@ -36,8 +36,10 @@ mod tests {
                 PMD, //
             },
             probe::{
+                published,
                 Event,
-                Events, //
+                Events,
+                Wakes, //
             },
             thread::{
                 give_way,
@@ -258,6 +260,62 @@ mod tests {
             check!(pgmap.is_idle(0));
             check!(pgmap.folio(0).is_free());
             check_eq!(pgmap.active(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r4_who_waits_is_woken_when_a_folio_is_idle() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            let wakes = Wakes::of(pgmap.folio(0));
+            let folio = pgmap.request(0, order.get())?;
+            check_eq!(wakes.take(), (0, 0));
+            // Whoever is woken before looks once more, and sleeps for ever.
+            drop(folio);
+            check_eq!(wakes.take(), (1, 0));
+            file.insert(0, 0, order)?;
+            wakes.take();
+            check_eq!(file.break_now(pages(0, PMD - 1)), Ok(()));
+            check_eq!(wakes.take(), (1, 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r1_a_count_comes_after_the_file_and_before_the_mark() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        // Whoever has a reference finds the entry; what had the mark first would look as if it were
+        // on its way to idle, and who waits for that is not woken.
+        for (index, order) in [(5 * PMD, Order::Pmd), (3, Order::Pte)] {
+            file.insert(index, 0, order)?;
+            check_eq!(published(), (file.mapping().address(), index, 1));
+            check_eq!(file.break_now(pages(0, 6 * PMD)), Ok(()));
+            check!(pgmap.is_idle(0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r14_a_removal_is_woken_for_what_no_file_has() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let wakes = Wakes::at(pgmap.raw());
+
+        for order in [Order::Pte, Order::Pmd] {
+            drop(pgmap.request(0, order.get())?);
+            check_eq!(wakes.take(), (1, 0));
+            // The entry names the folio to it, which is what it sleeps on then.
+            file.insert(0, 0, order)?;
+            let pin = pgmap.pin(0)?;
+            check_eq!(file.break_now(pages(0, PMD - 1)), Err(ERESTARTSYS));
+            drop(pin);
+            check_eq!(wakes.take(), (0, 0));
+            check_eq!(file.break_now(pages(0, PMD - 1)), Ok(()));
         }
         Ok(())
     }

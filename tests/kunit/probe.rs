@@ -4,7 +4,10 @@
 //!
 //! Rules: R8, R10.
 
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     error::to_result,
@@ -24,7 +27,11 @@ use kernel::{
 };
 
 use super::thread::wait_until;
-use crate::ffi::bindings;
+use crate::{
+    ffi::bindings,
+    folio::Folio,
+    pgmap::Page, //
+};
 
 static VISITS: Atomic<usize> = Atomic::new(0);
 static HOLDS: Atomic<usize> = Atomic::new(0);
@@ -135,6 +142,87 @@ impl Drop for Stop {
     }
 }
 
+/// The address whose wake-ups are counted, or 0, and whether it is that of a page.
+static WATCHED: Atomic<usize> = Atomic::new(0);
+static IS_PAGE: Atomic<bool> = Atomic::new(false);
+static WAKES: Atomic<usize> = Atomic::new(0);
+static EARLY_WAKES: Atomic<usize> = Atomic::new(0);
+
+/// Those who sleep on an address are about to be woken. Called by `src/ffi/sleep.rs`, in any context.
+pub(crate) fn wake(address: usize) {
+    if address == 0 || address != WATCHED.load(Acquire) {
+        return;
+    }
+    WAKES.fetch_add(1, Relaxed);
+    if !IS_PAGE.load(Relaxed) {
+        return;
+    }
+    // SAFETY: `Wakes` borrows what keeps the memmap of the page, and no other task uses the page.
+    let page = unsafe { Page::from_raw(address as *mut _) };
+    if Folio::at(page).is_ours() {
+        EARLY_WAKES.fetch_add(1, Relaxed);
+    }
+}
+
+/// Counts how often those are woken who wait for what only this task uses, as long as it lives.
+pub(super) struct Wakes<'a>(PhantomData<Folio<'a>>);
+
+impl<'a> Wakes<'a> {
+    /// Starts to count those who wait for a folio. One at a time.
+    pub(super) fn of(folio: Folio<'a>) -> Self {
+        Self::start(folio.page().as_raw() as usize, true)
+    }
+
+    /// The same for those who wait for something else, which is never looked at.
+    pub(super) fn at<T>(address: *const T) -> Self {
+        Self::start(address as usize, false)
+    }
+
+    fn start(address: usize, is_page: bool) -> Self {
+        let wakes = Self(PhantomData);
+        wakes.take();
+        IS_PAGE.store(is_page, Relaxed);
+        WATCHED.store(address, Release);
+        wakes
+    }
+
+    /// How often since the last call, and how often of these the folio was not idle yet.
+    pub(super) fn take(&self) -> (usize, usize) {
+        (WAKES.xchg(0, Relaxed), EARLY_WAKES.xchg(0, Relaxed))
+    }
+}
+
+impl Drop for Wakes<'_> {
+    fn drop(&mut self) {
+        WATCHED.store(0, Release);
+    }
+}
+
+static COUNTED_MAPPING: Atomic<usize> = Atomic::new(0);
+static COUNTED_INDEX: Atomic<usize> = Atomic::new(0);
+static OWNED_COUNT: Atomic<i32> = Atomic::new(0);
+
+/// A page gets a count. Called by `page.rs`.
+pub(crate) fn count(page: Page<'_>) {
+    COUNTED_MAPPING.store(page.mapping(), Relaxed);
+    COUNTED_INDEX.store(page.index(), Relaxed);
+}
+
+/// A page gets the mark of an owner. Called by `page.rs`.
+pub(crate) fn own(page: Page<'_>) {
+    OWNED_COUNT.store(page.count(), Relaxed);
+}
+
+/// What the last page had: the mapping and the index when it got a count, and the count when it got
+/// an owner.
+pub(super) fn published() -> (usize, usize, i32) {
+    (
+        COUNTED_MAPPING.load(Relaxed),
+        COUNTED_INDEX.load(Relaxed),
+        OWNED_COUNT.load(Relaxed),
+    )
+}
+
 /// How often free memory got another shape since the last call.
 pub(super) fn take_rebuilds() -> usize {
     REBUILDS.xchg(0, Relaxed)
@@ -227,7 +315,7 @@ fn tracepoints() -> [*mut bindings::tracepoint; EVENTS] {
 /// # Safety
 ///
 /// `counter` points to an element of `HITS`.
-unsafe fn count(counter: *mut c_void) {
+unsafe fn add(counter: *mut c_void) {
     let counter = counter.cast::<Atomic<usize>>();
     // SAFETY: The caller promises that it points to an element, which is static.
     unsafe { &*counter }.fetch_add(1, Relaxed);
@@ -235,15 +323,15 @@ unsafe fn count(counter: *mut c_void) {
 
 /// # Safety
 ///
-/// As [`count`].
+/// As [`add`].
 unsafe extern "C" fn folio_hit(counter: *mut c_void, _: c_ulong, _: c_uint, _: c_int) {
     // SAFETY: It is registered with an element of `HITS`.
-    unsafe { count(counter) };
+    unsafe { add(counter) };
 }
 
 /// # Safety
 ///
-/// As [`count`].
+/// As [`add`].
 unsafe extern "C" fn entry_hit(
     counter: *mut c_void,
     _: c_uint,
@@ -253,7 +341,7 @@ unsafe extern "C" fn entry_hit(
     _: c_uint,
 ) {
     // SAFETY: It is registered with an element of `HITS`.
-    unsafe { count(counter) };
+    unsafe { add(counter) };
 }
 
 fn probe_of(event: usize) -> (*mut c_void, *mut c_void) {

@@ -15,7 +15,8 @@ mod tests {
     use crate::{
         folio::{
             self,
-            Busy, //
+            Busy,
+            Left, //
         },
         fsdax::{
             self,
@@ -35,7 +36,10 @@ mod tests {
                 take_rebuilds,
                 Stop, //
             },
-            thread::Thread, //
+            thread::{
+                wait_until,
+                Thread, //
+            }, //
         },
         mapping::{
             Kind,
@@ -336,6 +340,28 @@ mod tests {
             check_eq!(file.break_now(Range::ALL), Ok(()));
             check_eq!(file.count_all(Range::ALL), 0);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn r20_who_waits_for_an_entry_that_is_split_is_woken() -> Result {
+        const PAGE: usize = 7 * PMD + 5;
+        let pgmap = gib()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        file.insert(0, 0, Order::Pud)?;
+        file.mark(0, Mark::Dirty)?;
+        let mut locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
+        check_eq!(locked.zap(), Left::Idle);
+        let waiting = file.clone();
+        let thread = Thread::spawn(move || {
+            let locked = waiting.mapping().lock_entry(PAGE);
+            locked.map(|locked| (locked.index(), locked.entry().order()))
+        })?;
+        wait_until(|| thread.sleeps(true))?;
+        check!(locked.split().is_ok());
+        check_eq!(thread.join(), Ok(Some((7 * PMD, Order::Pmd))));
+        check_eq!(file.break_now(Range::ALL), Ok(()));
         Ok(())
     }
 

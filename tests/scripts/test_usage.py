@@ -43,6 +43,8 @@ WRONG = {
     "model nothing": "no world, mutation or litmus test nothing",
     "model -j 0": "it must be 1 or more, not 0",
     "module-graph --tree /x": "--tree: /x is no directory",
+    "mutants --only nowhere": "There is no mutant nowhere",
+    "mutants --sample 0": "--sample: it must be 1 or more, not 0",
     "powerfail --ops many": "--ops: 'many' is no number",
     "preflight /x": "/x is no directory",
     "profile": "required: METRIC",
