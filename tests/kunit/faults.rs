@@ -249,8 +249,9 @@ mod tests {
 
         // SAFETY: The superblock is that of the test.
         let sb = unsafe { (*file.file.inode()).i_sb };
+        // The number of erofs.
         // SAFETY: The superblock is ours, too.
-        unsafe { (*sb).s_magic = bindings::EROFS_SUPER_MAGIC_V1 as usize };
+        unsafe { (*sb).s_magic = 0xe0f5_e1e2 };
         check_eq!(file.fault(5, Order::Pmd, true)?, (vm_fault::NEEDDSYNC, 0));
         check_eq!(file.file.kind(0), Some(Kind::Tracked));
         Ok(())
