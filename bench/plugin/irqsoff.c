@@ -32,14 +32,10 @@ struct reg_array {
 	unsigned int len;
 };
 
-typedef void (*discontinuity_fn)(unsigned int cpu, int type, uint64_t from, uint64_t to,
-				 void *data);
-
 struct bytes *g_byte_array_new(void);
 struct bytes *g_byte_array_set_size(struct bytes *bytes, unsigned int size);
 struct reg_array *qemu_plugin_get_registers(void);
 bool qemu_plugin_read_register(struct reg *handle, struct bytes *buf);
-void qemu_plugin_register_vcpu_discon_cb(uint64_t id, int type, discontinuity_fn fn, void *data);
 
 #define READS_REGS	1
 #define INTERRUPT	1

@@ -223,7 +223,7 @@ fn track_one<'p, 'm>(
         Some(_) => return Ok(false),
     };
     let claim = claim(&here.locked_id()).filter(|claim| claim.pfn() == pfn);
-    let tracked = claim.is_some_and(|claim| here.track(claim, false));
+    let tracked = claim.is_some_and(|claim| here.track(claim, false).is_ok());
     if tracked {
         trace::insert(|| here.event());
         here.leave_locked();

@@ -209,9 +209,9 @@ impl<'m> Here<'_, 'm> {
         (Self { pages, entry }, ret)
     }
 
-    /// [`LockedEntry::track`], without a mark for a break.
+    /// [`LockedEntry::track`], without a mark for a break. Gives a claim back that does not fit.
     #[inline(always)]
-    pub(super) fn track(&mut self, claim: Claim, dirty: bool) -> bool {
+    pub(super) fn track(&mut self, claim: Claim, dirty: bool) -> Result<(), Claim> {
         let pfn = claim.pfn();
         let fits = claim.entry() == self.id()
             && self.entry.kind() != Kind::Tracked
@@ -229,9 +229,9 @@ impl<'m> Here<'_, 'm> {
                 if dirty {
                     self.marks().set(Mark::Dirty);
                 }
-                true
+                Ok(())
             }
-            _ => false,
+            _ => Err(claim),
         }
     }
 
@@ -468,11 +468,12 @@ impl<'m> LockedEntry<'m> {
         let tracked = here.track(claim, dirty);
         // INVARIANT: What is stored now.
         self.entry = here.entry;
-        if tracked {
+        if tracked.is_ok() {
             pages.marks().mark_for_break();
         }
         pages.close();
-        tracked
+        // One that does not fit is released without the i_pages lock.
+        tracked.is_ok()
     }
 
     /// Drops the reference of the entry, if it is tracked: it is zapped then.

@@ -26,21 +26,6 @@ struct qemu_plugin_tb {
 	struct qemu_plugin_insn insn;
 };
 
-typedef void (*memory_fn)(unsigned int cpu, uint32_t info, uint64_t address, void *data);
-typedef void (*discontinuity_fn)(unsigned int cpu, int type, uint64_t from, uint64_t to,
-				 void *data);
-
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
-size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *buf, size_t size);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, executed_fn fn,
-					    int flags, void *data);
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn, memory_fn fn, int flags,
-				      int access, void *data);
-void qemu_plugin_register_vcpu_discon_cb(uint64_t id, int type, discontinuity_fn fn, void *data);
-bool qemu_plugin_mem_is_store(uint32_t info);
-unsigned int qemu_plugin_mem_size_shift(uint32_t info);
-
 atomic_bool marked = true;
 atomic_uint marking_cpu;
 

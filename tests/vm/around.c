@@ -189,7 +189,9 @@ static void at_random(const struct env *e)
 	for (size_t i = 0; i < MANY; i++)
 		check_page(p + order[i] * PAGE, STAMP + order[i], "at random");
 	faults = minor_faults() - faults;
-	check(faults <= (long)MANY, "%ld faults for %zu pages", faults, MANY);
+	/* In the end most pages have the two before them mapped: few have a fault of their own. */
+	check(e->bound ? faults < (long)(MANY - MANY / 8) : faults >= (long)(MANY - 16),
+	      "%ld faults for %zu pages", faults, MANY);
 	expect_present(e, p, MANY, MANY, MANY, "at random");
 	expect_tracked(e, MANY, "at random");
 	free(order);
