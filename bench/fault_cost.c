@@ -14,7 +14,7 @@
 #define LARGE_PAGES	(64 * HUGE)
 #define SYNC_FAULTS	HUGE
 
-enum state { FIRST, PRESENT, CLEAN };
+enum state { FIRST, AGAIN, PRESENT, CLEAN };
 
 static void check_faults(long before, size_t expected)
 {
@@ -24,21 +24,30 @@ static void check_faults(long before, size_t expected)
 	      faults, expected);
 }
 
-/* Stores: the entry is not there, there but not mapped, or there and write-protected. */
+/*
+ * Stores: the entry is not there, and no entry ever had the memory or one of the same size did, there but
+ * not mapped, or there and write-protected.
+ */
 static void write_fault(const struct env *e, const struct figure *f)
 {
 	const bool huge = f->arg[0];
 	const enum state state = f->arg[1];
 	const size_t pages = huge ? LARGE_PAGES : SMALL_PAGES, step = huge ? HUGE : 1;
+	const size_t first = state == AGAIN ? step : 0;
 	struct samples s = samples_new(pages / step);
-	int fd = written_file(e, "bench", pages, huge);
-	char *p = map_sized(fd, pages, RW, huge);
+	int fd = written_file(e, "bench", first + pages, huge);
+	char *p = map_sized(fd, first + pages, RW, huge);
 	long before;
 
 	if (state != FIRST)
-		store_all(p, pages, huge);
-	if (state == PRESENT) {
-		must(munmap(p, pages * PAGE));
+		store_all(p, first + pages, huge);
+	if (state == AGAIN || state == PRESENT) {
+		must(munmap(p, (first + pages) * PAGE));
+		/* All entries go, but for the first page the blocks stay what they are. */
+		if (state == AGAIN) {
+			must(do_op(OP_COLLAPSE, fd, 0, first));
+			must(fsync(fd));
+		}
 		p = map_sized(fd, pages, RW, huge);
 	} else if (state == CLEAN) {
 		must(fsync(fd));
@@ -176,6 +185,7 @@ const struct figure fault_figures[] = {
 	{ "read_random_4k", read_at_random, { 0 } },
 	{ "fault_private_4k", private_fault, { 0 } },
 	{ "fault_write_2m", write_fault, { true, FIRST } },
+	{ "fault_write_2m_again", write_fault, { true, AGAIN } },
 	{ "fault_write_2m_present", write_fault, { true, PRESENT } },
 	{ "fault_sync_4k", sync_fault, { 0 } },
 	{ }
