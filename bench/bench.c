@@ -255,7 +255,7 @@ double op_cost(enum op what, int fd, size_t pages)
 
 static const struct figure *const tables[] = {
 	fault_figures, entry_figures, break_figures, clone_figures, workload_figures,
-	thread_figures, device_figures, transfer_figures,
+	thread_figures, device_figures, transfer_figures, growth_figures,
 };
 
 /* Whose clock counts instructions. */

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What scripts/bench runs in the guest: bench.sh [-p] FS METRIC... [-- FS METRIC...]
+# What scripts/bench runs in the guest: bench.sh [-p] [-s MIB] FS METRIC... [-- FS METRIC...]
 # fs/dax.c serves /dev/pmem0 (provider c), the module /dev/pmem1 (rust). FS "-"
 # is for what needs no file system. Prints "PROVIDER {json}" for each figure.
 set -e
@@ -13,6 +13,10 @@ if [ "$1" = -p ]; then
 	export BENCH_MARKS=1
 	modprobe -a ext4 xfs
 	cat /proc/kallsyms >"$FSDAX_RESULTS/profile.kallsyms"
+fi
+if [ "$1" = -s ]; then
+	export FS_MIB="$2"
+	shift 2
 fi
 # Nothing is written back behind our back.
 echo 0 >/proc/sys/vm/dirty_writeback_centisecs

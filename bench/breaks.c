@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What a layout break costs when pages are busy, how long it keeps interrupts
- * off, and what it takes away from those who have the file mapped.
+ * off, and what it takes away from those who have the file mapped; how many faults
+ * a mapping takes in any case.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "bench.h"
 
 #define MAPPED_PAGES	((size_t)16384)
+#define GIB_PAGES	262144
 
 /* @pages entries, clean, mapped by nobody but for the last @busy pages, which sit in a pipe. */
 static int file_with_entries(const struct env *e, size_t pages, size_t busy, struct pin *pin)
@@ -82,6 +84,44 @@ static void refaults(const struct env *e, const struct figure *f)
 	report(e, f->metric, faults);
 }
 
+/* A file whose extents are of @piece pages: each second one is that of another file. */
+static int file_in_pieces(const struct env *e, size_t pages, size_t piece)
+{
+	int fd = create_file(e, "bench", 0, 0), other = create_file(e, "bench.other", 0, 0);
+	static const char page[PAGE];
+
+	/* What was just freed is a large piece again only now. */
+	must(syncfs(fd));
+	for (size_t i = 0; i < pages; i += piece) {
+		must(do_op(OP_ALLOCATE, fd, i, piece));
+		must(do_op(OP_ALLOCATE, other, i, piece));
+	}
+	for (size_t i = 0; i < pages; i++)
+		must(pwrite(fd, page, PAGE, i * PAGE));
+	must(fsync(fd));
+	for (size_t i = 1; i < pages; i++)
+		check((file_block(fd, i) != file_block(fd, i - 1) + 1) == (i % piece == 0),
+		      "page %zu is not where a piece of %zu pages has it", i, piece);
+	close(other);
+	must(unlink(in_dir(e, "bench.other")));
+	return fd;
+}
+
+/* Faults for each GiB that is read in sequence, by what the file consists of. */
+static void layout(const struct env *e, const struct figure *f)
+{
+	const size_t pages = MAPPED_PAGES, piece = f->arg[0];
+	int fd = piece < pages ? file_in_pieces(e, pages, piece) : written_file(e, "bench", pages, true);
+	char *p = map_sized(fd, pages, PROT_READ, true);
+	long faults = minor_faults();
+
+	load_all(p, pages);
+	faults = minor_faults() - faults;
+	must(munmap(p, pages * PAGE));
+	drop_file(e, "bench", fd);
+	report(e, f->metric, (double)faults * GIB_PAGES / pages);
+}
+
 const struct figure break_figures[] = {
 	{ "break_1024_0", busy_break, { 1024, 0 } },
 	{ "break_1024_1", busy_break, { 1024, 1 } },
@@ -103,6 +143,9 @@ const struct figure break_figures[] = {
 	{ "refaults_64k", refaults, { 16 } },
 	{ "refaults_1m", refaults, { 256 } },
 	{ "refaults_16m", refaults, { 4096 } },
+	{ "layout_4k", layout, { 1 } },
+	{ "layout_64k", layout, { 16 } },
+	{ "layout_extent", layout, { MAPPED_PAGES } },
 	{ "irqs_off", irqs_off, { 262144 } },
 	{ }
 };

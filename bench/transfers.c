@@ -15,7 +15,7 @@
 
 #include "bench.h"
 
-#define THREADS		8
+#define MAX_THREADS	16
 /* Not measured: they bring page tables and what each CPU has for itself. */
 #define WARM_UP		4
 #define TURNS		(WARM_UP + 28)
@@ -31,13 +31,14 @@ enum work { FAULT_OWN, FAULT_SMALL, FAULT_ONE, FAULT_2M, FSYNC_OWN, TRUNCATE_OWN
 struct gang {
 	const struct env *env;
 	enum work work;
+	int threads;		/* as many as CPUs */
 	struct member {
 		struct gang *gang;
 		int number, fd;
 		char *map;
 		pthread_t thread;
 		sem_t turn;
-	} member[THREADS];
+	} member[MAX_THREADS];
 };
 
 /* A truncate that waits until a page of its file leaves a pipe. */
@@ -72,12 +73,10 @@ static void wake_up(const struct env *e, struct sleeper *s)
 
 static const char *file_of(int number)
 {
-	static const char *const name[THREADS] = {
-		"bench.0", "bench.1", "bench.2", "bench.3",
-		"bench.4", "bench.5", "bench.6", "bench.7",
-	};
+	static char name[32];
 
-	return name[number];
+	snprintf(name, sizeof(name), "bench.%d", number);
+	return name;
 }
 
 /* At a 2 MiB boundary, so that files do not share a page table. */
@@ -113,7 +112,7 @@ static void measured_store(char *at)
 
 static void operate(const struct member *m, size_t turn)
 {
-	const size_t of_all = turn * THREADS + m->number;
+	const size_t of_all = turn * m->gang->threads + m->number;
 	char *at = m->map;
 
 	switch (m->gang->work) {
@@ -160,7 +159,7 @@ static void *take_turns(void *arg)
 		must(sem_wait(&m->turn));
 		usleep(TICKS_US);
 		operate(m, turn);
-		must(sem_post(&m->gang->member[(m->number + 1) % THREADS].turn));
+		must(sem_post(&m->gang->member[(m->number + 1) % m->gang->threads].turn));
 	}
 	return NULL;
 }
@@ -170,8 +169,8 @@ static void set_up(struct gang *g, struct member *m)
 {
 	const struct member *first = &g->member[0];
 	const bool shared = g->work == FAULT_ONE || g->work == FAULT_2M;
-	static const size_t pages_of[] = {
-		HUGE, TURNS, THREADS * TURNS * APART, HUGE, ENTRIES, ENTRIES,
+	const size_t pages_of[] = {
+		HUGE, TURNS, g->threads * TURNS * APART, HUGE, ENTRIES, ENTRIES,
 	};
 	const size_t pages = pages_of[g->work];
 
@@ -185,7 +184,7 @@ static void set_up(struct gang *g, struct member *m)
 
 static void tear_down(struct gang *g)
 {
-	for (int i = 0; i < THREADS; i++) {
+	for (int i = 0; i < g->threads; i++) {
 		struct member *m = &g->member[i];
 
 		sem_destroy(&m->turn);
@@ -201,19 +200,21 @@ static void transfers(const struct env *e, const struct figure *f)
 	const bool asleep = f->arg[1];
 	struct sleeper sleeper;
 
-	check(sysconf(_SC_NPROCESSORS_ONLN) >= THREADS, "%s wants %d CPUs", f->metric, THREADS);
+	g.threads = sysconf(_SC_NPROCESSORS_ONLN);
+	check(g.threads > 1 && g.threads <= MAX_THREADS, "%s wants 2 to %d CPUs, not %d", f->metric,
+	      MAX_THREADS, g.threads);
 	if (asleep)
 		put_to_sleep(e, &sleeper);
-	for (int i = 0; i < THREADS; i++) {
+	for (int i = 0; i < g.threads; i++) {
 		g.member[i].gang = &g;
 		g.member[i].number = i;
 		set_up(&g, &g.member[i]);
 		must(sem_init(&g.member[i].turn, 0, !i));
 	}
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i < g.threads; i++)
 		check(!pthread_create(&g.member[i].thread, NULL, take_turns, &g.member[i]),
 		      "no thread");
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i < g.threads; i++)
 		pthread_join(g.member[i].thread, NULL);
 	if (asleep)
 		wake_up(e, &sleeper);

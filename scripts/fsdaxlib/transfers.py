@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from . import counting
 
-CPUS = 8  # as many threads does bench/transfers.c start
+CPUS = 8
+MAX_CPUS = 16  # of bench/transfers.c, which starts a thread on each
 MODULE = "rust_fsdax"
 # Memory has the addresses then that are told apart below.
 CMDLINE = "nokaslr"

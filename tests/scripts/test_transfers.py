@@ -184,6 +184,16 @@ class Table(unittest.TestCase):
     def test_nothing_is_as_good_as_nothing(self) -> None:
         self.assertEqual(script.ratio(0, 0), "1.000")
 
+    def test_chart_of_several_numbers_of_cpus(self) -> None:
+        reports = transfers.parse(COUNTS, transfers.Symbols(KALLSYMS.splitlines()))
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "transfers.svg"
+            script.draw(path, {2: {("fault_own", "xfs"): reports}, 8: {("fault_own", "xfs"): [reports[0]] * 2}})
+            drawn = path.read_text()
+        self.assertIn("fault_own, xfs", drawn)
+        # All of both, and DAX of both where it is not 0: one has nothing for 2 CPUs.
+        self.assertEqual((drawn.count("<polyline"), drawn.count("stroke-dasharray")), (4, 2))
+
     def test_parts_that_move_little_are_one_line(self) -> None:
         out = io.StringIO()
         with contextlib.redirect_stdout(out):

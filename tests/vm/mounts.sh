@@ -35,12 +35,13 @@ bind_next() { # PROVIDER
 	esac >/sys/module/rust_fsdax/parameters/bind
 }
 
+# FS_MIB: the size of the file system, else that of the device.
 up() { # FS PROVIDER
 	# Stripes of 2 MiB, for pages of 2 MiB.
 	case $1 in
 	ext4) mkfs.ext4 -q -F -b 4096 -m 0 \
-		-E stripe_width=512,lazy_itable_init=0,lazy_journal_init=0 "$(device "$2")" ;;
-	xfs) mkfs.xfs -q -f -m reflink=1,rmapbt=1 -d su=2m,sw=1,agcount=2 -l size=64m,su=4k \
+		-E stripe_width=512,lazy_itable_init=0,lazy_journal_init=0 "$(device "$2")" ${FS_MIB:+"${FS_MIB}M"} ;;
+	xfs) mkfs.xfs -q -f -m reflink=1,rmapbt=1 -d su=2m,sw=1,agcount=2${FS_MIB:+,size=${FS_MIB}m} -l size=64m,su=4k \
 		"$(device "$2")" ;;
 	esac
 	bind_next "$2"
