@@ -564,6 +564,38 @@ static void mapped_where_it_does_not_fit(const struct env *e)
 	close(fd);
 }
 
+/* Pages of 1 GiB that are mapped by 4 KiB: a fault has those behind it that the entry has. */
+static void mapped_around(const struct env *e)
+{
+	int fd;
+	char *p = map_touched(e, &fd), *q;
+	long faults;
+
+	q = map_skewed(fd, HUGE, 5, PROT_READ, MAP_SHARED);
+	check_page(q + PAGE, STAMP + 1, "first page");
+	faults = minor_faults();
+	for (size_t i = 2; i < HUGE; i++)
+		(void)*(volatile char *)(q + i * PAGE);
+	faults = minor_faults() - faults;
+	check(faults <= (long)HUGE / 16 + 8, "%ld faults in sequence", faults);
+	expect_entries(e, 1, 0, 0, "mapped around");
+	expect(q, 0, HUGE, "mapped around");
+	fill_page(p + 8 * PAGE, 8);
+	check_page(q + 8 * PAGE, 8, "stored to by 1 GiB");
+	must(munmap(q, HUGE * PAGE));
+	/* Its last pages, and what the mapping has beyond the file. */
+	q = map_skewed(fd, PUD, 5, PROT_READ, MAP_SHARED);
+	for (size_t i = PUD - 7; i < PUD; i++)
+		check_page(q + i * PAGE, stamp_of(i), "at the end");
+	expect_entries(e, 1, 0, 0, "at the end");
+	must(do_op(OP_PUNCH, fd, PUD - 4, 1));
+	check_page(q + (PUD - 4) * PAGE, 0, "punched");
+	check_page(q + (PUD - 3) * PAGE, stamp_of(PUD - 3), "not punched");
+	must(ftruncate(fd, 0));
+	expect_entries(e, 0, 0, 0, "truncated");
+	close(fd);
+}
+
 static void one_page_fails(const struct env *e)
 {
 	int fd;
@@ -710,6 +742,7 @@ static const struct test tests[] = {
 	  XFS_ONLY | BOUND_ONLY },
 	{ "R20: 2 MiB are mapped of what others map by 1 GiB", mapped_where_it_does_not_fit,
 	  XFS_ONLY | BOUND_ONLY },
+	{ "R20: pages are mapped around within 1 GiB", mapped_around, XFS_ONLY | BOUND_ONLY },
 	{ "R20, R13: memory failure of a page of 1 GiB", one_page_fails, XFS_ONLY | BOUND_ONLY },
 	{ "R20: MAP_SYNC of 1 GiB", synchronous, XFS_ONLY | BOUND_ONLY },
 	{ "R20, R24: a clone of 1 GiB", cloned, XFS_ONLY | BOUND_ONLY },
