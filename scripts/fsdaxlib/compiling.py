@@ -11,6 +11,7 @@ from .sandbox import Bind
 
 _OUT_INSIDE = Path("/out")
 _MIB = 700
+STOCK = "stock"
 _TOUCHED = re.compile(r"^\+\+\+ b/(\S+\.c)$", re.MULTILINE)
 # As clang and gcc say it, and as rustc does.
 _COMPLAINT = re.compile(r"^(?:\S+\d: )?(?:warning|error)(?:\[\w+\])?: .*$", re.MULTILINE)
@@ -54,11 +55,12 @@ def complaints(log: str) -> list[str]:
 
 
 class Checked:
-    """A source with its series, configured as KIND and ready to compile single files."""
+    """A source, configured as KIND and ready to compile single files: with its series, or as it is for STOCK."""
 
     def __init__(self, origin: source.Source, kind: str = "check") -> None:
         self._origin, self._kind = origin, kind
-        self._tree = kernel.patched(origin)
+        stock = kind.partition("+")[0] == STOCK
+        self._tree = origin.tree if stock else kernel.patched(origin)
         self._config = kernel.config(kind)
         name = cache.key(self._tree.parent.name, self._config, toolchain.compilers(toolchain.ensure()))
         self._entry = cache.entry(f"{kind}-{origin.series}-{name}", self._prepare)

@@ -2,11 +2,13 @@
 """The fixes that go to the kernel without us: patches/fixes/linux-X.Y."""
 
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import kernel, sandbox, source, toolchain
-from .progress import LOGS, run_logged
+from . import compiling, kernel, sandbox, source, toolchain
+from .progress import BUILD, LOGS, run_logged
 from .sandbox import Bind
 
 # What only a kernel with our series has.
@@ -17,6 +19,7 @@ _SUBJECT = re.compile(r"^Subject: \[PATCH (\d+)/(\d+)\] (.+(?:\n .+)*)$", re.MUL
 _NEEDS = re.compile(r"^Needs patch (\d+)\b", re.MULTILINE)
 _FIXES = re.compile(r'^Fixes: [0-9a-f]{12,} \(".+"\)$', re.MULTILINE)
 _FIXES_LINE = re.compile(r"^Fixes: .*$", re.MULTILINE)
+_CHANGED = re.compile(r"^\+\+\+ b/(\S+)$", re.MULTILINE)
 _INDEX = re.compile(r"^index .*\n", re.MULTILINE)
 
 
@@ -108,3 +111,27 @@ def apply(origin: source.Source, name: str, chain: list[Path]) -> None:
     run_logged(sandbox.command(toolchain.ensure(), command(chain), cwd=kernel.SOURCE_INSIDE,
                                binds=[Bind(origin.tree, kernel.SOURCE_INSIDE), sandbox.ro(source.PATCHES)]),
                LOGS / f"fixes-{origin.series}-{name}.log", f"apply the fixes: {name}", quiet=True)
+
+
+def compile_all(origin: source.Source) -> int:
+    """Compile what each fix touches, on plain source with those before it; return the number of fixes.
+
+    W=1 may find nothing in it.
+    """
+    found, root = patches(origin.series), toolchain.ensure()
+    if not found:
+        return 0
+    checked = compiling.Checked(origin, f"{compiling.STOCK}+check")
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fixes-", dir=BUILD) as directory:
+        place = Path(directory)
+        names = sorted({name for path in found for name in _CHANGED.findall(path.read_text())})
+        for name in names:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(origin.tree / name, place / name)
+        shows = [Bind(place / name, kernel.SOURCE_INSIDE / name) for name in names]
+        for path in found:
+            kernel.apply(root, place, path, origin.release)
+            checked.objects(compiling.touched([path]), LOGS / f"fixes-{origin.series}-{path.stem[:4]}.log",
+                            f"compile what {path.name[:50]} touches", shows)
+    return len(found)
