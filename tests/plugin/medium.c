@@ -6,6 +6,10 @@
  * clflushopt, clflush) and the bytes of a store that bypasses the caches (movnti and
  * its like), and nothing else.
  *
+ * It can also record how the medium of one device changes: the states that it has on the
+ * way, at each fence and after each page between two, of which any may be what a power
+ * failure leaves.
+ *
  * QEMU installs no header for plugins in Debian; what is used of the interface,
  * version 7, and of glib is declared here, as their documentation has it.
  */
@@ -101,6 +105,22 @@ static struct device devices[MAX_DEVICES];
 static unsigned int device_count;
 static uint64_t device_bytes, copy_start;
 
+/* What was written to the medium of one device, in order, and the states that it had. */
+static struct {
+	const struct device *device;	/* NULL: nothing is recorded */
+	uint8_t *state;			/* the medium with the first @applied of the writes */
+	size_t applied;
+	struct write {
+		uint64_t at;
+		unsigned int bytes;
+		uint8_t data[LINE];
+	} *writes;
+	size_t write_count, write_max;
+	size_t *states;			/* how many of them each has */
+	size_t state_count, state_max;
+	size_t bytes;			/* since the last one */
+} record;
+
 /* By their number in an instruction, and the buffer for all traffic with QEMU. */
 static struct qemu_plugin_register *registers[REGISTERS];
 static struct bytes *buffer;
@@ -171,6 +191,56 @@ static uint8_t *medium_of(uint64_t physical)
 	return NULL;
 }
 
+static void *room_for(void *array, size_t count, size_t *max, size_t size)
+{
+	if (count < *max)
+		return array;
+	*max = 2 * *max + 1024;
+	array = realloc(array, *max * size);
+	if (!array)
+		give_up("there is no memory for what is recorded");
+	return array;
+}
+
+static void end_state(void)
+{
+	if (!record.device || !record.bytes)
+		return;
+	record.states = room_for(record.states, record.state_count, &record.state_max,
+				 sizeof(*record.states));
+	record.states[record.state_count++] = record.write_count;
+	record.bytes = 0;
+}
+
+/* Between two fences lines get to the medium one by one: there is a state for each page of them. */
+static void keep(uint8_t *to, const void *data, unsigned int bytes)
+{
+	const struct device *device = record.device;
+	struct write *write;
+
+	memcpy(to, data, bytes);
+	if (!device || to < device->medium || to >= device->medium + device_bytes)
+		return;
+	record.writes = room_for(record.writes, record.write_count, &record.write_max,
+				 sizeof(*record.writes));
+	write = &record.writes[record.write_count++];
+	write->at = to - device->medium;
+	write->bytes = bytes;
+	memcpy(write->data, data, bytes);
+	record.bytes += bytes;
+	if (record.bytes >= PAGE)
+		end_state();
+}
+
+static void fence(unsigned int cpu, void *data)
+{
+	(void)cpu;
+	(void)data;
+	pthread_mutex_lock(&lock);
+	end_state();
+	pthread_mutex_unlock(&lock);
+}
+
 static void write_back_line(unsigned int cpu, void *data)
 {
 	const struct operand *operand = data;
@@ -186,7 +256,7 @@ static void write_back_line(unsigned int cpu, void *data)
 	if (qemu_plugin_translate_vaddr(address & -LINE, &physical)) {
 		to = medium_of(physical);
 		if (to)
-			memcpy(to, read_memory(physical, LINE), LINE);
+			keep(to, read_memory(physical, LINE), LINE);
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -206,7 +276,7 @@ static void store_past_caches(unsigned int cpu, uint32_t info, uint64_t address,
 		return;
 	value = qemu_plugin_mem_get_value(info);
 	pthread_mutex_lock(&lock);
-	memcpy(to, value.bytes, 1u << value.log2_size);
+	keep(to, value.bytes, 1u << value.log2_size);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -223,12 +293,42 @@ static uint64_t unflushed(const struct device *device, uint64_t start, uint64_t 
 	return lines;
 }
 
-static uint64_t power_failure(const struct device *device)
+static uint64_t copy_medium(const uint8_t *medium)
 {
 	for (uint64_t at = 0; at < device_bytes; at += PAGE)
-		if (memcmp(device->medium + at, read_memory(copy_start + at, PAGE), PAGE))
-			write_memory(copy_start + at, device->medium + at, PAGE);
+		if (memcmp(medium + at, read_memory(copy_start + at, PAGE), PAGE))
+			write_memory(copy_start + at, medium + at, PAGE);
 	return 0;
+}
+
+static uint64_t start_record(const struct device *device)
+{
+	if (!record.state)
+		record.state = malloc(device_bytes);
+	if (!record.state)
+		give_up("there is no memory for another medium");
+	memcpy(record.state, device->medium, device_bytes);
+	record.device = device;
+	record.applied = record.write_count = record.state_count = record.bytes = 0;
+	return 0;
+}
+
+/* States have numbers from 0, which is that before the first write, and are copied in order. */
+static uint64_t copy_state(const struct device *device, uint64_t number)
+{
+	size_t last;
+
+	if (device != record.device || number > record.state_count)
+		return MEDIUM_BAD;
+	last = number ? record.states[number - 1] : 0;
+	if (last < record.applied)
+		return MEDIUM_BAD;
+	for (; record.applied < last; record.applied++) {
+		const struct write *write = &record.writes[record.applied];
+
+		memcpy(record.state + write->at, write->data, write->bytes);
+	}
+	return copy_medium(record.state);
 }
 
 static uint64_t answer(void)
@@ -242,7 +342,15 @@ static uint64_t answer(void)
 	if (request == MEDIUM_UNFLUSHED)
 		return unflushed(&devices[number], read_register(RDX), read_register(RCX));
 	if (request == MEDIUM_POWER_FAILURE)
-		return power_failure(&devices[number]);
+		return copy_medium(devices[number].medium);
+	if (request == MEDIUM_RECORD)
+		return start_record(&devices[number]);
+	if (request == MEDIUM_STATES) {
+		end_state();
+		return record.state_count;
+	}
+	if (request == MEDIUM_STATE)
+		return copy_state(&devices[number], read_register(RDX));
 	return MEDIUM_BAD;
 }
 
@@ -315,6 +423,11 @@ static void look_at(struct qemu_plugin_insn *insn)
 		return;
 	switch (*at++) {
 	case 0xae:
+		/* sfence, mfence. */
+		if (*at == 0xf8 || *at == 0xf0) {
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, fence, 0, NULL);
+			break;
+		}
 		/* /7 is clflush or clflushopt, /6 with this prefix clwb. */
 		if (*at >> 6 == 3 || ((*at >> 3 & 7) != 7 && (!data16 || (*at >> 3 & 7) != 6)))
 			break;

@@ -65,16 +65,37 @@ static void unmount_copy(void *arg)
 	umount2(COPY_DIR, MNT_DETACH);
 }
 
-const char *medium_after_power_failure(const struct env *e)
+static const char *mount_copy(const struct env *e)
 {
 	const char *options = strcmp(e->fs, "xfs") ? "dax=never" : "dax=never,nouuid";
 
-	check(ask_medium(MEDIUM_POWER_FAILURE, number_of(e), 0, 0) == 0, "no copy of the medium");
 	mkdir(COPY_DIR, 0755);
 	at_fail(unmount_copy, NULL);
 	check(!mount(COPY_DEV, COPY_DIR, e->fs, MS_RDONLY, options),
 	      "mount of what the power failure left: %m");
 	return COPY_DIR;
+}
+
+const char *medium_after_power_failure(const struct env *e)
+{
+	check(ask_medium(MEDIUM_POWER_FAILURE, number_of(e), 0, 0) == 0, "no copy of the medium");
+	return mount_copy(e);
+}
+
+void medium_record(const struct env *e)
+{
+	check(ask_medium(MEDIUM_RECORD, number_of(e), 0, 0) == 0, "nothing is recorded");
+}
+
+size_t medium_states(const struct env *e)
+{
+	return ask_medium(MEDIUM_STATES, number_of(e), 0, 0);
+}
+
+const char *medium_in_state(const struct env *e, size_t state)
+{
+	check(ask_medium(MEDIUM_STATE, number_of(e), state, 0) == 0, "no state %zu", state);
+	return mount_copy(e);
 }
 
 void medium_unmount(void)

@@ -17,6 +17,12 @@ enum medium_request {
 	MEDIUM_UNFLUSHED,
 	/* Put what is left of @device on the device behind the watched ones. */
 	MEDIUM_POWER_FAILURE,
+	/* Record from here on how the medium of @device changes. */
+	MEDIUM_RECORD,
+	/* How many states it has had since, at fences and between, up to now. */
+	MEDIUM_STATES,
+	/* As MEDIUM_POWER_FAILURE in state @start, 0 is that at the beginning. Not one before the last. */
+	MEDIUM_STATE,
 };
 
 #define MEDIUM_BAD	(~0ull)
@@ -33,6 +39,11 @@ size_t medium_unflushed(const struct env *e, int fd);
 /* Mount what a power failure would leave of the device: read-only, by C, without DAX. */
 const char *medium_after_power_failure(const struct env *e);
 void medium_unmount(void);
+/* How the medium changes is recorded from here on; in how many steps since. */
+void medium_record(const struct env *e);
+size_t medium_states(const struct env *e);
+/* As medium_after_power_failure(), in the middle: after so many steps, in order. */
+const char *medium_in_state(const struct env *e, size_t state);
 #endif
 
 #endif
