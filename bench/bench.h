@@ -73,6 +73,7 @@ struct figure {
 
 /* Each ended by an empty one. */
 extern const struct figure fault_figures[], entry_figures[], break_figures[], clone_figures[],
-	workload_figures[], thread_figures[], device_figures[], transfer_figures[], growth_figures[];
+	workload_figures[], thread_figures[], device_figures[], transfer_figures[],
+	growth_figures[];
 
 #endif

@@ -115,7 +115,8 @@ static int file_in_pieces(const struct env *e, size_t pages, size_t piece)
 static void layout(const struct env *e, const struct figure *f)
 {
 	const size_t piece = f->arg[0], pages = piece < MAPPED_PAGES ? PIECES_PAGES : MAPPED_PAGES;
-	int fd = piece < pages ? file_in_pieces(e, pages, piece) : written_file(e, "bench", pages, true);
+	int fd = piece < pages ? file_in_pieces(e, pages, piece) :
+				 written_file(e, "bench", pages, true);
 	char *p = map_sized(fd, pages, PROT_READ, true);
 	long faults = minor_faults();
 

@@ -25,8 +25,8 @@ static void check_faults(long before, size_t expected)
 }
 
 /*
- * Stores: the entry is not there, and no entry ever had the memory or one of the same size did, there but
- * not mapped, or there and write-protected.
+ * Stores: the entry is not there, and no entry ever had the memory, or one of the same size did;
+ * there but not mapped; or there and write-protected.
  */
 static void write_fault(const struct env *e, const struct figure *f)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What grows with the number of inodes, of entries and with the device, for scripts/growth: a mount,
+ * What grows with the inodes, the entries and the device, for scripts/growth: a mount,
  * its umount, what debugfs shows, a break of one page, and the removal of the device.
  */
 #define _GNU_SOURCE
@@ -79,7 +79,7 @@ static double read_cost(const char *path)
 	return thread_cpu_ns() - from;
 }
 
-/* A page is punched out of all entries that waits in a pipe: zapped, waited for, and cleared up after. */
+/* A page that waits in a pipe is punched out: zapped, waited for, and cleared up after. */
 static double break_cost(const struct env *e, size_t entries)
 {
 	struct job job = { .op = OP_PUNCH, .first = entries / 2, .pages = 1 };

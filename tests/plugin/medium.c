@@ -309,7 +309,10 @@ static uint64_t start_record(const struct device *device)
 		give_up("there is no memory for another medium");
 	memcpy(record.state, device->medium, device_bytes);
 	record.device = device;
-	record.applied = record.write_count = record.state_count = record.bytes = 0;
+	record.applied = 0;
+	record.write_count = 0;
+	record.state_count = 0;
+	record.bytes = 0;
 	return 0;
 }
 

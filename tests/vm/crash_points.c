@@ -29,7 +29,10 @@
 /* The sequence by which fs/dax.c loses data: a punch, then fsync(). */
 #define FIRST		1
 
-/* What a power failure may leave of a page: words of these stamps; of one that is durable there is one. */
+/*
+ * What a power failure may leave of a page: words of these stamps. Of one that is durable there is
+ * one.
+ */
 struct page {
 	uint64_t now, stamp[STAMPS];
 	size_t stamps;
@@ -99,7 +102,10 @@ static void resize(struct promise *f, size_t size)
 	f->sizes |= 1u << size;
 }
 
-/* The effect of a call on what may be there from its beginning on, the call, and what holds when it has ended. */
+/*
+ * The effect of a call on what may be there from its beginning on, the call, and what holds when it
+ * has ended.
+ */
 static void store_effect(struct world *w)
 {
 	for (size_t i = 3; i < 5; i++)
@@ -296,7 +302,8 @@ static void set_up_file(struct world *w, int file)
 		is_durable(&f->page[i]);
 		fill_page(buf, f->page[i].now);
 		if (i < PAGES)
-			check(pwrite(w->fd[file], buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
+			check(pwrite(w->fd[file], buf, PAGE, i * PAGE) == (ssize_t)PAGE,
+			      "write: %m");
 	}
 	must(fsync(w->fd[file]));
 }
@@ -445,18 +452,20 @@ static void crash_points(const struct env *e)
 	last_stamp = (uint64_t)getpid() << 32;
 	for (size_t n = 0; n < all && (all_states || states < e->ops / 4); n++) {
 		const size_t number = nth_sequence(e, n);
-		size_t count, before = wrong;
+		size_t count, last, before = wrong;
 
 		s.call[0] = &calls[number / ARRAY_SIZE(calls)];
 		s.call[1] = &calls[number % ARRAY_SIZE(calls)];
 		if (!possible(e, s.call[0]) || !possible(e, s.call[1]))
 			continue;
 		run_sequence(e, &s);
-		count = s.end[CALLS - 1] + 1;
+		last = s.end[CALLS - 1];
+		count = last + 1;
 		if (!all_states && count > SOME_STATES)
 			count = SOME_STATES;
+		/* The first and the last one, and those between that are as far apart. */
 		for (size_t i = 0; i < count; i++, states++)
-			wrong += !state_is_right(&s, s.end[CALLS - 1] * i / (count > 1 ? count - 1 : 1));
+			wrong += !state_is_right(&s, last * i / (count > 1 ? count - 1 : 1));
 		tear_down(&s.start);
 		sequences++;
 		lossy += wrong > before;

@@ -21,7 +21,7 @@ enum medium_request {
 	MEDIUM_RECORD,
 	/* How many states it has had since, at fences and between, up to now. */
 	MEDIUM_STATES,
-	/* As MEDIUM_POWER_FAILURE in state @start, 0 is that at the beginning. Not one before the last. */
+	/* As MEDIUM_POWER_FAILURE in state @start, not one before the last. 0: at the beginning. */
 	MEDIUM_STATE,
 };
 
