@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots a guest in QEMU and runs one script in it."""
 
+import itertools
 import os
 import re
 import selectors
@@ -330,18 +331,16 @@ def find_splat(console: str) -> list[str]:
         # The command line is echoed at boot and may hold anything.
         if not _SPLAT.search(line) or "ommand line:" in line:
             continue
-        splat = lines[number:number + _SPLAT_LINES]
         # The kernel has data races of its own, which are not what we look for.
-        if "BUG: KCSAN: " in line and not any("fsdax" in text for text in _until_rule(splat)):
+        if "BUG: KCSAN: " in line and not any("fsdax" in text for text in _until_rule(lines[number:])):
             continue
-        return splat
+        return lines[number:number + _SPLAT_LINES]
     return []
 
 
-def _until_rule(splat: list[str]) -> list[str]:
-    """The lines of a KCSAN report, which ends with a rule."""
-    ends = [number for number, line in enumerate(splat) if "=====" in line]
-    return splat[:ends[0]] if ends else splat
+def _until_rule(lines: list[str]) -> list[str]:
+    """The lines of a KCSAN report, which ends with a rule: it has two stacks, each as long as it may be."""
+    return list(itertools.takewhile(lambda line: "=====" not in line, lines))
 
 
 def _stream(command: list[str], timeout: int, output: BinaryIO, started: Path,

@@ -20,6 +20,10 @@ USUAL_KINDS = KINDS[:2]
 # With the module, on the machine that all programs are compiled for.
 TESTED_KINDS = ("plain", "debug", "kcsan", "gcc")
 _FRAGMENTS = CHECKOUT / "scripts/kconfig"
+# What has rustc instrument for KCSAN: Kbuild gives it to the module, we to the crates of the kernel.
+_KCSAN_FLAGS = CHECKOUT / "rust/kcsan.rustflags"
+# Said apart, since a kernel with KCSAN_WEAK_MEMORY wants the calls.
+_KCSAN_NO_ENTRY = "-Cllvm-args=-tsan-instrument-func-entry-exit=0"
 _OPTION = re.compile(r"(?:# )?(CONFIG_\w+)[= ]")
 
 # Where the sandbox shows things. These paths do not depend on the cache or the checkout, so that
@@ -124,7 +128,7 @@ def ensure(kind: str) -> Built:
     origin, root = source.chosen(), toolchain.ensure()
     tree = origin.tree if kind == "stock" else patched(origin)
     wanted = config(kind)
-    name = cache.key(tree.parent.name, wanted, kind, toolchain.compilers(root))
+    name = cache.key(tree.parent.name, wanted, kind, toolchain.compilers(root), *rustflags(kind))
     entry = cache.entry(f"kernel-{origin.series}-{kind}-{name}",
                         functools.partial(_make_kernel, kind, root, tree, origin.release, wanted))
     return Built(kind, root, origin, tree, entry)
@@ -165,6 +169,11 @@ def config(kind: str) -> str:
     return "".join((_FRAGMENTS / f"{name}.config").read_text() for name in ("common", *own))
 
 
+def rustflags(kind: str) -> list[str]:
+    """What the crates of a kernel of this kind are compiled with beside what the kernel says."""
+    return [*_KCSAN_FLAGS.read_text().split(), _KCSAN_NO_ENTRY] if "kcsan" in kind.split("+") else []
+
+
 def configure(root: Path, tree: Path, wanted: str, entry: Path, kind: str) -> None:
     """Configure a kernel in entry/build with what is wanted; Fail if Kconfig drops some of it."""
     build = entry / "build"
@@ -181,8 +190,10 @@ def _make_kernel(kind: str, root: Path, tree: Path, release: str, wanted: str,
     cache.need_space(_KERNEL_MIB[kind], f"The {kind} kernel")
     configure(root, tree, wanted, partial, kind)
 
+    own = [f"KRUSTFLAGS={' '.join(flags)}"] if (flags := rustflags(kind)) else []
+
     def run(arguments: list[str], log: str, what: str) -> None:
-        run_logged(make(root, tree, arguments, [Bind(partial, KERNEL_INSIDE, writable=True)],
+        run_logged(make(root, tree, [*own, *arguments], [Bind(partial, KERNEL_INSIDE, writable=True)],
                         compiler=compiler(kind)), LOGS / f"kernel-{kind}{log}.log", what)
 
     run([_IMAGES.get(kind, _USUAL_IMAGE)[0], "modules"], "",

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import cache, sandbox
+from . import cache, kcsan, sandbox
 from .kernel import KERNEL_INSIDE, Built
 from .kernel import SOURCE_INSIDE as SOURCE_OF_KERNEL_INSIDE
 from .progress import BUILD, CHECKOUT, LOGS, run_logged
@@ -36,7 +36,26 @@ def build(kernel: Built, *, kunit: bool) -> Path:
         run(kernel, out, ["modules"], kunit=kunit, what=f"build the module for the {kernel.kind} kernel",
             log=LOGS / f"module-{kernel.name}.log")
         _build_beside(kernel, out)
+    if kernel.kind == "kcsan":
+        instrumented(kernel, out)
     return out / "rust_fsdax.ko"
+
+
+def instrumented(kernel: Built, out: Path) -> int:
+    """The number of accesses of the module in OUT that KCSAN sees in Rust. Fail if it does not see all sorts."""
+    return kcsan.check_instrumented(kernel.root, out / "src/rust_fsdax_main.o", "the module", kcsan.MODULE)
+
+
+def build_racy(kernel: Built) -> Path:
+    """Build the module that has data races on purpose; return the .ko."""
+    out = BUILD / f"modules-{kernel.name}-racy"
+    with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module with data races"):
+        _prepare(out, kernel)
+        run_logged(kernel.make(
+            [f"M={SOURCE_INSIDE}/tests/kcsan", f"MO={_OUT_INSIDE}", "modules"], env={},
+            binds=[Bind(CHECKOUT, SOURCE_INSIDE), Bind(out, _OUT_INSIDE, writable=True)]),
+            LOGS / f"module-{kernel.name}-racy.log", "build the module with data races")
+    return out / "racy.ko"
 
 
 def _build_beside(kernel: Built, out: Path) -> None:

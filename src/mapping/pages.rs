@@ -363,10 +363,12 @@ impl<'m> Pages<'m> {
     /// Counts pages of entries that came, or went.
     fn count(&mut self, pages: isize) {
         let count = project!(mut self.mapping.as_raw(), .nrpages);
-        // SAFETY: By the invariant of `Mapping` it is valid, and by that of `self` the lock held that
-        // protects this.
-        let count = unsafe { &mut *count };
-        *count = count.wrapping_add_signed(pages);
+        // SAFETY: By the invariant of `Mapping` it is valid, and by that of `self` the lock held
+        // without which nobody writes this.
+        let was = unsafe { count.read() };
+        // SAFETY: It is valid, and the lock held, by the same invariants. `fsync()` and others look at
+        // it without the lock, so that there is no reference to it, and it is written as a whole.
+        unsafe { count.write_volatile(was.wrapping_add_signed(pages)) };
     }
 
     /// The marks of the entry at the position.

@@ -105,6 +105,14 @@ class Choice(InPlace):
         self.write_status(STATUS.replace("1.85.0", "1.86.0"))
         self.assertNotEqual(self.name(), before)
 
+    def test_flags_of_rustc_are_part_of_it(self) -> None:
+        before = [self.name("kcsan"), self.name()]
+        flags = self.place / "flags"
+        flags.write_text("-Cpasses=other\n")
+        with mock.patch.object(kernel, "_KCSAN_FLAGS", flags):
+            self.assertNotEqual(self.name("kcsan"), before[0])
+            self.assertEqual(self.name(), before[1])
+
     def test_only_gcc_has_no_llvm(self) -> None:
         for kind in kernel.KINDS:
             line = kernel.ensure(kind).make(["modules"], [], {})

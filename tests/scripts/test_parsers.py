@@ -70,6 +70,14 @@ class Splat(unittest.TestCase):
                      "BUG: sleeping function called from invalid context at a.c:1"):
             self.assertEqual(guest.find_splat(f"boot\n{line}\nafter"), [line, "after"])
 
+    def test_data_races_are_ours_if_the_module_is_in_a_stack(self) -> None:
+        def console(frame: str) -> str:
+            # Longer than what is shown of a splat.
+            stack = 60 * [" g+0x1/0x2"]
+            return "\n".join(("BUG: KCSAN: data-race in f / g", *stack, "", frame, 66 * "=", "rust_fsdax: x"))
+        self.assertEqual(guest.find_splat(console(" f+0x1/0x2")), [])
+        self.assertEqual(len(guest.find_splat(console(" f+0x1/0x2 [rust_fsdax]"))), 40)
+
     def test_ordinary_lines_are_not(self) -> None:
         self.assertEqual(guest.find_splat(
             "Kernel command line: x=WARNING: \nkasan: KernelAddressSanitizer initialized\n"
