@@ -89,8 +89,8 @@ class _Folio:
         return BOTH if self.entries else WAITED
 
     def has_whole(self) -> bool:
-        """Whether any entry has all of it, or may have when it is one."""
-        return bool(self.claims) or self.order in self.users.values()
+        """Whether any entry is known to have all of it. What is claimed of a large one may be a part."""
+        return self.order in self.users.values() or (not self.order and bool(self.claims))
 
 
 @dataclass
@@ -412,7 +412,7 @@ class Replay:
     def _break_begin(self, event: Event, dev: int, ino: int, first: int, last: int) -> None:
         thread = self._thread(event)
         self._go("break.begin", thread.state, BREAKING)
-        thread.state, thread.span = BREAKING, (dev, ino, first, last)
+        thread.state, thread.span, thread.released = BREAKING, (dev, ino, first, last), None
 
     def _in_range(self, span: tuple[int, int, int, int]) -> list[tuple[int, _Entry]]:
         dev, ino, first, last = span
@@ -427,7 +427,7 @@ class Replay:
 
     def _break_end(self, event: Event, dev: int, ino: int, first: int, last: int, error: int) -> None:
         thread = self._thread(event)
-        before, span, thread.state = thread.state, thread.span, ELSEWHERE
+        before, span, thread.state, thread.released = thread.state, thread.span, ELSEWHERE, None
         if before == BREAKING and span != (dev, ino, first, last):
             raise Wrong("the break that ends is not the one that began")
         if error:

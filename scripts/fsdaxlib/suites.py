@@ -61,7 +61,8 @@ _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 _LONGEST = ("model", "scripts", "kunit", "test_xfs_huge", "test_inject", "test_xfs_reflink", "test_xfs",
             "test_options", "test_ext4_huge", "test_nvdimm", "test_stock", "test_observe", "test_xfs_layout",
             "test_ext4_layout", "replay", "test_xfs_stress", "coverage", "fuzz", "test_ext4", "kunit-module",
-            "test_devdax", "test_ext4_stress", "test_module", "test_fsdev", "test_tools", "test_stock_options", "test_xfs_powerfail")
+            "test_devdax", "test_ext4_stress", "test_module", "test_fsdev", "test_tools", "test_stock_options",
+            "test_xfs_powerfail")
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,16 @@ ALLOWED = {
 20 free {FOLIO_L} refs=0
 20 remove {P}
 20 remove {L}""",
+    "a clone gets a page of 2 MiB while they are given up": f"""{FAULT_L}
+20 zap {L}
+11 join {FOLIO_L} entries=2 waits=0
+20 leave {FOLIO_L} entries=1 waits=1
+20 break_busy {L}
+11 insert {P}
+20 zap {P}
+20 free {FOLIO_L} refs=0
+20 remove {P}
+20 remove {L}""",
     "a device goes": f"""{FAULT_A}
 40 removal_begin {MEMORY}
 40 zap {A}
