@@ -19,9 +19,9 @@ _OUT = BUILD / "replay"
 _RESULTS = BUILD / "results"
 BUFFER_KIB = 16_384
 # Pages that files share, stores that replace them, and removal are not in the randomized runs.
-_GROUPS = {"ext4": "random_*", "xfs": "random_*,reflink_*,removal"}
+_GROUPS = {"ext4": "random_*", "xfs": "random_*,reflink_breaks,reflink_replace,removal"}
 _ALL_GROUPS = ("data,direct,dirty,evict,holes,huge,huge_breaks,interrupt,layout,moves,races,random_*,reflink*,removal,"
-               "space,unwritten,around,faults*")
+               "space,unwritten,around")
 _FILE_SYSTEMS = ("ext4", "xfs")
 _SHOWN = 3
 
@@ -78,17 +78,29 @@ class Run:
     long: bool = False
 
 
-def _scenarios(fs: str, groups: str, before: str, vm_options: tuple[str, ...], options: Options, trace: Path) -> str:
+@dataclass(frozen=True)
+class _Scenarios:
+    """Groups of scenarios, or those of their cases that have WORDS, in a machine with VM_OPTIONS and MODULES."""
+
+    fs: str
+    groups: str
+    words: str = ""
+    modules: tuple[str, ...] = ()
+    vm_options: tuple[str, ...] = ()
+
+
+def _scenarios(which: _Scenarios, options: Options, trace: Path) -> str:
     parser = usage.Parser(prog="scripts/replay")
     machine.add_options(parser)
     machine.add_run_options(parser)
-    vm = machine.prepare(parser.parse_args([f"--kernel={options.kernel}", "--timeout=3600", *vm_options]))
+    vm = machine.prepare(parser.parse_args([f"--kernel={options.kernel}", "--timeout=3600", *which.vm_options]))
     vm.results = trace.parent
     modules = vm.module.parent if vm.module else Path()
     argv = [str(vm.programs / "tracer"), "-b", str(options.buffer), str(trace), str(vm.programs / "scenarios"), "-k",
-            str(vm.module), "-b", "-f", fs, "-g", groups, "-s", str(options.seed), "-n", str(options.operations)]
-    if before:
-        inserts = "".join(f"insmod {modules / name} && " for name in before.split())
+            str(vm.module), "-b", "-f", which.fs, "-g", which.groups, "-s", str(options.seed),
+            "-n", str(options.operations), *(["-p", which.words] if which.words else [])]
+    if which.modules:
+        inserts = "".join(f"insmod {modules / name} && " for name in which.modules)
         argv = ["sh", "-c", f'{inserts}exec "$@"', "sh", *argv]
     console, tap = LOGS / f"replay-{trace.name}.console", trace.with_suffix(".tap")
     with tap.open("wb") as out:
@@ -111,11 +123,12 @@ def _fuzz(fs: str, options: Options, trace: Path) -> str:
 
 
 RUNS = (
-    *(Run(fs, partial(_scenarios, fs, _GROUPS[fs], "", ())) for fs in _FILE_SYSTEMS),
+    *(Run(fs, partial(_scenarios, _Scenarios(fs, _GROUPS[fs]))) for fs in _FILE_SYSTEMS),
+    Run("shared", partial(_scenarios, _Scenarios("xfs", "reflink_use", words="R24 clones"))),
     *(Run(f"fuzz-{fs}", partial(_fuzz, fs)) for fs in _FILE_SYSTEMS),
-    *(Run(f"all-{fs}", partial(_scenarios, fs, _ALL_GROUPS, "", ()), long=True) for fs in _FILE_SYSTEMS),
-    Run("devdax", partial(_scenarios, "ext4", "devdax", "dax_pmem.ko kmem.ko", ()), long=True),
-    Run("gib", partial(_scenarios, "xfs", "gib", "", ("--pmem=3072",)), long=True),
+    *(Run(f"all-{fs}", partial(_scenarios, _Scenarios(fs, _ALL_GROUPS)), long=True) for fs in _FILE_SYSTEMS),
+    Run("devdax", partial(_scenarios, _Scenarios("ext4", "devdax", modules=("dax_pmem.ko", "kmem.ko"))), long=True),
+    Run("gib", partial(_scenarios, _Scenarios("xfs", "gib", vm_options=("--pmem=3072",))), long=True),
 )
 
 
