@@ -35,6 +35,37 @@ DEFINE_EVENT(rust_fsdax_folio, rust_fsdax_free,
 	TP_PROTO(unsigned long pfn, unsigned int order, int refs),
 	TP_ARGS(pfn, order, refs));
 
+/*
+ * Who has a folio: pfn, order, how many entries track it afterwards, and whether one that does not
+ * any more waits for its pins.
+ */
+DECLARE_EVENT_CLASS(rust_fsdax_sharing,
+	TP_PROTO(unsigned long pfn, unsigned int order, unsigned long entries, unsigned int waits),
+	TP_ARGS(pfn, order, entries, waits),
+	TP_STRUCT__entry(
+		__field(unsigned long, pfn)
+		__field(unsigned int, order)
+		__field(unsigned int, waits)
+		__field(unsigned long, entries)
+	),
+	TP_fast_assign(
+		__entry->pfn = pfn;
+		__entry->order = order;
+		__entry->waits = waits;
+		__entry->entries = entries;
+	),
+	TP_printk("pfn=%#lx order=%u entries=%lu waits=%u",
+		  __entry->pfn, __entry->order, __entry->entries, __entry->waits)
+);
+
+DEFINE_EVENT(rust_fsdax_sharing, rust_fsdax_join,
+	TP_PROTO(unsigned long pfn, unsigned int order, unsigned long entries, unsigned int waits),
+	TP_ARGS(pfn, order, entries, waits));
+
+DEFINE_EVENT(rust_fsdax_sharing, rust_fsdax_leave,
+	TP_PROTO(unsigned long pfn, unsigned int order, unsigned long entries, unsigned int waits),
+	TP_ARGS(pfn, order, entries, waits));
+
 /* What happens to an entry: file, page offset, and the pfn that it names. */
 DECLARE_EVENT_CLASS(rust_fsdax_entry,
 	TP_PROTO(unsigned int dev, unsigned long ino, unsigned long index,
@@ -69,6 +100,7 @@ DEFINE_ENTRY_EVENT(rust_fsdax_insert);
 DEFINE_ENTRY_EVENT(rust_fsdax_zap);
 DEFINE_ENTRY_EVENT(rust_fsdax_revive);
 DEFINE_ENTRY_EVENT(rust_fsdax_remove);
+DEFINE_ENTRY_EVENT(rust_fsdax_split);
 DEFINE_ENTRY_EVENT(rust_fsdax_writeback);
 DEFINE_ENTRY_EVENT(rust_fsdax_wait_begin);
 DEFINE_ENTRY_EVENT(rust_fsdax_wait_end);

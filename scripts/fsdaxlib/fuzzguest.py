@@ -42,9 +42,10 @@ class Outcome:
 class Executor:
     """A guest with a mount, to which programs are given one after the other."""
 
-    def __init__(self, fs: str, kind: str, *, counting: bool = False) -> None:
+    def __init__(self, fs: str, kind: str, *, counting: bool = False, tracing: int = 0) -> None:
+        """With COUNTING for --guided; a trace with so many KiB for each CPU is kept in self.trace."""
         self._fs, self._counting = fs, counting
-        name = f"{fs}-{'counting' if counting else kind}"
+        name = f"{fs}-{'counting' if counting else 'tracing' if tracing else kind}"
         self._place = BUILD / "fuzz/guests" / name
         self.console = LOGS / f"fuzz-{name}.console"
         parser = usage.Parser(prog="scripts/fuzz")
@@ -57,7 +58,9 @@ class Executor:
             ko, saver = module.build_coverage(kernel.ensure(kind))
             self._wrapper = [str(CHECKOUT / "tests/coverage/run.sh"), str(saver)]
         self._vm = machine.prepare(args, ko)
-        self._vm.results = self._place
+        self._vm.results, self.trace = self._place, self._place / "trace"
+        if tracing:
+            self._wrapper += [str(self._vm.programs / "tracer"), "-b", str(tracing), str(self.trace)]
         self._thread: threading.Thread | None = None
         self._status = 0
         self._held = ExitStack()

@@ -24,6 +24,7 @@ from . import (
     machine,
     model,
     programs,
+    replays,
     sandbox,
     source,
     toolchain,
@@ -59,8 +60,9 @@ _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 # What takes longest begins first, so that nothing is alone at the end.
 _LONGEST = ("model", "scripts", "kunit", "test_xfs_huge", "test_inject", "test_xfs_reflink", "test_xfs",
             "test_options", "test_ext4_huge", "test_nvdimm", "test_stock", "test_observe", "test_xfs_layout",
-            "test_ext4_layout", "test_xfs_stress", "coverage", "fuzz", "test_ext4", "kunit-module", "test_devdax",
-            "test_ext4_stress", "test_module", "test_fsdev", "test_tools", "test_stock_options", "test_xfs_powerfail")
+            "test_ext4_layout", "replay", "test_xfs_stress", "coverage", "fuzz", "test_ext4", "kunit-module",
+            "test_devdax", "test_ext4_stress", "test_module", "test_fsdev", "test_tools", "test_stock_options",
+            "test_xfs_powerfail")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def all_suites(long: bool = False) -> list[Suite]:
     return [Suite("scripts", partial(_scripts, long), beside=True, guest=False), Suite("audit", _audit), *host,
             Suite("series", _series), Suite("kunit", _kunit_built_in, beside=True),
             Suite("model", _model, beside=True, guest=False), Suite("coverage", _coverage, beside=True),
-            Suite("fuzz", _fuzz, beside=True), *module_suites(Setup(), long),
+            Suite("fuzz", _fuzz, beside=True), Suite("replay", partial(_replay, long), beside=True),
+            *module_suites(Setup(), long),
             *([Suite("deb", debtest.run)] if long else [])]
 
 
@@ -260,6 +263,14 @@ def _fuzz() -> ktap.Report:
         cases.append(ktap.Case(f"{_FUZZ_PROGRAMS} programs on {fs} agree with the model",
                                "failed" if done.returncode else "passed"))
     return ktap.Report(cases)
+
+
+def _replay(long: bool) -> ktap.Report:
+    """Whether each event of randomized runs and of the fuzzer is a step of the protocol, and each step is seen."""
+    outcomes = replays.run(replays.Options(), long=long)
+    (LOGS / "replay.log").write_text(replays.table(outcomes) + "\n")
+    cases = [case for outcome in outcomes for case in outcome.cases]
+    return ktap.Report(cases + replays.together(outcomes, long=long))
 
 
 def _counted(done: subprocess.CompletedProcess[str], result: re.Pattern[str], count: re.Pattern[str],

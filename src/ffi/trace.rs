@@ -52,10 +52,13 @@ macro_rules! declare_events {
 declare_events! {
     rust_fsdax_request(pfn: c_ulong, order: c_uint, refs: c_int);
     rust_fsdax_free(pfn: c_ulong, order: c_uint, refs: c_int);
+    rust_fsdax_join(pfn: c_ulong, order: c_uint, entries: c_ulong, waits: c_uint);
+    rust_fsdax_leave(pfn: c_ulong, order: c_uint, entries: c_ulong, waits: c_uint);
     rust_fsdax_insert(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_zap(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_revive(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_remove(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
+    rust_fsdax_split(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_writeback(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_wait_begin(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
     rust_fsdax_wait_end(dev: c_uint, ino: c_ulong, index: c_ulong, pfn: c_ulong, order: c_uint);
@@ -70,6 +73,10 @@ declare_events! {
 /// What an event says of an entry: device, inode number, page offset, first pfn, order.
 pub(crate) type Entry = (u32, usize, usize, usize, u32);
 
+/// What an event says of who has a folio: its first pfn, its order, how many entries track it, and whether
+/// one that does not any more waits for its pins.
+pub(crate) type Sharing = (usize, u32, usize, bool);
+
 /// What an event says of a part of a file: device, inode number, first and last page offset.
 pub(crate) type Span = (u32, usize, usize, usize);
 
@@ -77,6 +84,8 @@ pub(crate) type Span = (u32, usize, usize, usize);
 pub(crate) type Pfns = (usize, usize);
 
 /// A folio became active. Any context, as all of these: `args` is called if somebody traces.
+///
+/// Called with the folio lock held, so that who shares the folio does so later.
 #[inline(always)]
 pub(crate) fn request(pfn: usize, order: u32) {
     rust_fsdax_request(|| (pfn, order, 1));
@@ -86,6 +95,23 @@ pub(crate) fn request(pfn: usize, order: u32) {
 #[inline(always)]
 pub(crate) fn free(pfn: impl FnOnce() -> usize, order: u32) {
     rust_fsdax_free(|| (pfn(), order, 0));
+}
+
+/// An entry was added to those that track an active folio. Called with the folio lock held, as
+/// [`leave`].
+#[inline(always)]
+pub(crate) fn join(args: impl FnOnce() -> Sharing) {
+    rust_fsdax_join(|| sharing(args()));
+}
+
+/// An entry is none of those any more, and there are other references.
+#[inline(always)]
+pub(crate) fn leave(args: impl FnOnce() -> Sharing) {
+    rust_fsdax_leave(|| sharing(args()));
+}
+
+fn sharing((pfn, order, entries, waits): Sharing) -> (usize, u32, usize, u32) {
+    (pfn, order, entries, u32::from(waits))
 }
 
 /// An entry became tracked that named no block before.
@@ -110,6 +136,12 @@ pub(crate) fn zap(args: impl FnOnce() -> Entry) {
 #[inline(always)]
 pub(crate) fn remove(args: impl FnOnce() -> Entry) {
     rust_fsdax_remove(args);
+}
+
+/// A zapped entry of 1 GiB becomes 512 smaller ones, zapped as it was.
+#[inline(always)]
+pub(crate) fn split(args: impl FnOnce() -> Entry) {
+    rust_fsdax_split(args);
 }
 
 /// An entry was flushed.

@@ -35,6 +35,7 @@ use crate::{
             jiffies_to_ms, //
         },
         sleep,
+        trace,
         warn::warn_on_once, //
     },
     pgmap::{
@@ -383,8 +384,28 @@ impl LockedFolio<'_> {
             .set_private(self.page().private() | sharers.len() << LIST_SHIFT);
     }
 
+    /// What an event says of the folio: first pfn, order, how many entries track it, and whether one that
+    /// was zapped waits for the pins.
+    fn event(&self) -> trace::Sharing {
+        let (entries, waits) = match self.association() {
+            Association::None => (0, false),
+            Association::Owned { zapped, .. } => (usize::from(!zapped), zapped),
+            Association::Shared(share) => {
+                let waits = self.is_large() && self.sharers().any(Share::is_zapped);
+                (share, waits)
+            }
+        };
+        (self.folio.pfn(), self.folio.order(), entries, waits)
+    }
+
     /// Adds an entry to those that track the folio. Follows `dax_associate_entry()`.
     pub(super) fn add(&self, place: Place, may_share: bool) -> Result<(), Refused> {
+        self.add_quietly(place, may_share)?;
+        trace::join(|| self.event());
+        Ok(())
+    }
+
+    fn add_quietly(&self, place: Place, may_share: bool) -> Result<(), Refused> {
         let ours = Association::Owned {
             entry: place.entry,
             zapped: false,
@@ -480,6 +501,12 @@ impl LockedFolio<'_> {
     /// Returns whether others wait for the pins. If not, the folio stays associated with the entry, as
     /// a zapped one.
     pub(super) fn take_off(&self, entry: EntryId, start: EntryId) -> bool {
+        let others = self.take_off_quietly(entry, start);
+        trace::leave(|| self.event());
+        others
+    }
+
+    fn take_off_quietly(&self, entry: EntryId, start: EntryId) -> bool {
         match self.association() {
             Association::Shared(share) if self.is_large() => {
                 return self.take_off_sharer(share, entry, start);

@@ -92,8 +92,7 @@ fn activate(pgmap: PgmapRef, mapping: usize, index: usize) -> Result<FolioRef, B
         lock = take_rebuilt(folio, &pgmap)?;
     }
     // SAFETY: Just found free and in shape, and locked since.
-    let active = unsafe { take(folio, lock, mapping, index) };
-    trace::request(pfn, order.get());
+    let active = unsafe { take(folio, &pgmap, lock, mapping, index) };
     pgmap.into_folio();
     Ok(active)
 }
@@ -117,21 +116,26 @@ pub(crate) fn request_as_is(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Cla
         return Err(Busy::InUse);
     }
     // SAFETY: Just found free, a single page, and locked since.
-    let active = unsafe { take(folio, lock, mapping, index) };
-    trace::request(pfn, Order::Pte.get());
+    let active = unsafe { take(folio, &pgmap, lock, mapping, index) };
     pgmap.into_folio();
     // SAFETY: `take` has written the association.
     Ok(unsafe { Claim::new(active, entry, pfn) })
 }
 
-/// Activates a folio. The caller leaves the pgmap reference to it that it has.
+/// Activates a folio. The caller leaves `pgmap`, the reference that it has, to it.
 ///
 /// # Safety
 ///
-/// It was found free, and in the shape that the caller has a pgmap reference for, since `lock` is held, which
-/// is that of the folio.
+/// It was found free, and in the shape that `pgmap` was taken for, since `lock` is held, which is that of the
+/// folio.
 #[inline(always)]
-unsafe fn take(folio: Folio<'_>, lock: FolioLock, mapping: usize, index: usize) -> FolioRef {
+unsafe fn take(
+    folio: Folio<'_>,
+    pgmap: &PgmapRef,
+    lock: FolioLock,
+    mapping: usize,
+    index: usize,
+) -> FolioRef {
     // SAFETY: The caller promises that the page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };
     // As `dax_lock_folio()` may read it.
@@ -144,6 +148,8 @@ unsafe fn take(folio: Folio<'_>, lock: FolioLock, mapping: usize, index: usize) 
     page.publish_owner(owner_mark());
     // SAFETY: The count of 1 is ours, and the folio active: it has the mark, and keeps `pgmap`.
     let active = unsafe { FolioRef::from_page(folio.page()) };
+    // Before somebody else joins it.
+    trace::request(pgmap.pfn(), pgmap.order().get());
     drop(lock);
     active
 }

@@ -537,6 +537,7 @@ impl<'m> LockedEntry<'m> {
         pages.load();
         // It is about to be none of those that a break has to look at.
         pages.marks().clear(Mark::Busy);
+        trace::split(|| self.event());
         let piece = |n| {
             let pfn = entry.pfn() + n * Order::Pmd.pages();
             Entry::tracked(pfn, Order::Pmd).map(Entry::zapped)

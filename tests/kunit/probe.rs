@@ -272,6 +272,8 @@ impl Work {
 pub(super) enum Event {
     Request,
     Free,
+    Join,
+    Leave,
     Insert,
     Zap,
     Revive,
@@ -281,13 +283,17 @@ pub(super) enum Event {
     WaitEnd,
 }
 
-const EVENTS: usize = 9;
+const EVENTS: usize = 11;
 static HITS: [Atomic<usize>; EVENTS] = [const { Atomic::new(0) }; EVENTS];
+/// What the last [`Event::Join`] or [`Event::Leave`] said: twice the entries, and 1 if one waits.
+static SHARING: Atomic<usize> = Atomic::new(0);
 
 #[allow(improper_ctypes)]
 extern "C" {
     static mut __tracepoint_rust_fsdax_request: bindings::tracepoint;
     static mut __tracepoint_rust_fsdax_free: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_join: bindings::tracepoint;
+    static mut __tracepoint_rust_fsdax_leave: bindings::tracepoint;
     static mut __tracepoint_rust_fsdax_insert: bindings::tracepoint;
     static mut __tracepoint_rust_fsdax_zap: bindings::tracepoint;
     static mut __tracepoint_rust_fsdax_revive: bindings::tracepoint;
@@ -302,6 +308,8 @@ fn tracepoints() -> [*mut bindings::tracepoint; EVENTS] {
     [
         &raw mut __tracepoint_rust_fsdax_request,
         &raw mut __tracepoint_rust_fsdax_free,
+        &raw mut __tracepoint_rust_fsdax_join,
+        &raw mut __tracepoint_rust_fsdax_leave,
         &raw mut __tracepoint_rust_fsdax_insert,
         &raw mut __tracepoint_rust_fsdax_zap,
         &raw mut __tracepoint_rust_fsdax_revive,
@@ -332,6 +340,21 @@ unsafe extern "C" fn folio_hit(counter: *mut c_void, _: c_ulong, _: c_uint, _: c
 /// # Safety
 ///
 /// As [`add`].
+unsafe extern "C" fn sharing_hit(
+    counter: *mut c_void,
+    _: c_ulong,
+    _: c_uint,
+    entries: c_ulong,
+    waits: c_uint,
+) {
+    SHARING.store(2 * entries + waits as usize, Relaxed);
+    // SAFETY: It is registered with an element of `HITS`.
+    unsafe { add(counter) };
+}
+
+/// # Safety
+///
+/// As [`add`].
 unsafe extern "C" fn entry_hit(
     counter: *mut c_void,
     _: c_uint,
@@ -347,6 +370,8 @@ unsafe extern "C" fn entry_hit(
 fn probe_of(event: usize) -> (*mut c_void, *mut c_void) {
     let function = if event <= Event::Free as usize {
         folio_hit as *mut c_void
+    } else if event <= Event::Leave as usize {
+        sharing_hit as *mut c_void
     } else {
         entry_hit as *mut c_void
     };
@@ -379,6 +404,12 @@ impl Events {
     /// How often `event` happened since the last call for it.
     pub(super) fn take(&self, event: Event) -> usize {
         HITS[event as usize].xchg(0, Relaxed)
+    }
+
+    /// How many entries the last event of those that share a folio said there are, and whether one waits.
+    pub(super) fn sharing(&self) -> (usize, bool) {
+        let said = SHARING.load(Relaxed);
+        (said / 2, said % 2 != 0)
     }
 }
 

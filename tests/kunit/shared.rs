@@ -10,7 +10,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        folio::Association,
+        folio::{
+            Association,
+            Left, //
+        },
         fsdax::Data,
         kunit::{
             breaking::Breaking,
@@ -19,6 +22,10 @@ mod tests {
                 FakeFile,
                 TestPgmap,
                 PMD, //
+            },
+            probe::{
+                Event,
+                Events, //
             },
             thread::{
                 give_way,
@@ -80,6 +87,81 @@ mod tests {
             check_eq!(files[2].break_now(Range::ALL), Ok(()));
             check_eq!((pgmap.count(0), pgmap.active()), (0, 0));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn r11_events_say_who_has_a_folio() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let events = Events::start()?;
+
+        for order in BOTH {
+            let (file, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
+            file.share(0, 0, order)?;
+            check_eq!(
+                (events.take(Event::Request), events.take(Event::Join)),
+                (1, 0)
+            );
+            other.share(PMD, 0, order)?;
+            check_eq!(
+                (events.take(Event::Join), events.sharing()),
+                (1, (2, false))
+            );
+            let pin = pgmap.pin(0)?;
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+            check_eq!(
+                (events.take(Event::Leave), events.sharing()),
+                (1, (1, false))
+            );
+            check_eq!(other.break_now(Range::ALL), Err(ERESTARTSYS));
+            check_eq!(
+                (events.take(Event::Leave), events.sharing()),
+                (1, (0, true))
+            );
+            // It has the block, so that the other one need not wait.
+            file.share(0, 0, order)?;
+            check_eq!(
+                (events.take(Event::Join), events.sharing()),
+                (1, (1, false))
+            );
+            drop(pin);
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+            check_eq!(
+                (events.take(Event::Leave), events.take(Event::Free)),
+                (0, 1)
+            );
+            check_eq!(other.break_now(Range::ALL), Ok(()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r24_events_say_who_waits_for_parts() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (whole, part) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
+        let events = Events::start()?;
+
+        whole.share(0, 0, Order::Pmd)?;
+        part.share(3, 3, Order::Pte)?;
+        check_eq!(
+            (events.take(Event::Join), events.sharing()),
+            (1, (2, false))
+        );
+        let pin = pgmap.pin(0)?;
+        let mut locked = whole.mapping().lock_entry(0).ok_or(ENOENT)?;
+        check_eq!(locked.zap(), Left::Busy);
+        drop(locked);
+        check_eq!(
+            (events.take(Event::Leave), events.sharing()),
+            (1, (1, true))
+        );
+        check_eq!(part.break_now(Range::ALL), Ok(()));
+        check_eq!(
+            (events.take(Event::Leave), events.sharing()),
+            (1, (0, true))
+        );
+        drop(pin);
+        check_eq!((events.take(Event::Free), pgmap.active()), (1, 0));
         Ok(())
     }
 

@@ -30,6 +30,7 @@
 /* wait_briefly(): woken or not, it ends. */
 inline wait_briefly(s, f)
 {
+	/* replay: break.brief break.brief.end */
 	pgmap_dying_or_live(live);
 	if
 	:: live ->
@@ -136,6 +137,7 @@ inline fault(s, how)
 				wait_briefly(s, f - 1);
 				d_step { f = 0; shared = false; before = 0; }
 			:: else ->
+				/* replay: entry.remove.spent entry.remove.idle entry.remove.shared */
 				set_entry(s, EMPTY, false);
 				d_step {
 					old = f;
@@ -489,6 +491,7 @@ proctype remover()
 	LOCALS; byte f; byte s; byte i; bool any; bool files;
 
 	/* percpu_ref_kill() starts a grace period, before which the count does not reach 0. */
+	/* replay: pgmap.dying pgmap.revoked pgmap.gone */
 	d_step { dying = true; kill_waits = rcu; }
 	do
 	:: i < NI ->
@@ -649,6 +652,7 @@ inline free_gib()
 /* When everybody has come to the end: nothing is left but what entries and page tables have. */
 inline nothing_is_left()
 {
+	/* replay: world.end */
 	timeout;
 	d_step {
 		for (n : 0 .. NF - 1) {

@@ -43,6 +43,7 @@ inline track_one(s)
 		fi;
 		if
 		:: ok ->
+			/* replay: entry.insert */
 			d_step { entry[s] = TRACKED; names[s] = next - 1; locked[s] = true; }
 		:: !ok && live -> pgmap_put(); next = 0;
 		:: !ok && !live -> next = 0;

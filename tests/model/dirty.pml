@@ -9,6 +9,7 @@
 inline write_back(s)
 {
 	/* Or it is EIO. */
+	/* replay: entry.writeback.tracked entry.writeback.zapped */
 	CHECK(stores_are_flushed, entry[s] >= TRACKED);
 #ifdef MUT_FLUSH_BEFORE_PROTECT
 	/* R9: what is stored between the two is not flushed, and the mark goes. */

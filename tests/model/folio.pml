@@ -59,6 +59,7 @@ end:	do
 			pgref--;
 		}
 #endif
+		/* replay: folio.free.released folio.free.unpinned folio.free.alone */
 		/* The reset of the fields. */
 		d_step {
 			TOUCH();
@@ -196,7 +197,7 @@ inline request(f, s, won)
 	d_step { TOUCH(); won = MAY_REQUEST(f); }
 	if
 	:: won ->
-		/* take() */
+		/* take(); replay: folio.request.page */
 		d_step { TOUCH(); owner[f] = s; }
 		d_step {
 			TOUCH();
@@ -231,6 +232,7 @@ inline request(f, s, won)
  * or writes these fields but the free path, which our reference keeps out.
  */
 #define ASSOCIATE(f, s, may_share, joined) \
+	/* replay: folio.join.share folio.join.revive folio.join.take_over */ \
 	if \
 	:: owner[f] == 0 && share[f] == 0 -> joined = false; \
 	:: owner[f] == s + 1 -> joined = true; zapped[f] = false; \
@@ -264,6 +266,7 @@ inline associate(f, s, may_share, joined)
 /* FolioRef::disassociate() */
 inline disassociate(f, s, others)
 {
+	/* replay: folio.leave.shared folio.leave.last */
 #ifdef MUT_SHARE_UNLOCKED
 	/* D12: two locks, so that what was read may have changed when it is written. */
 	d_step { TOUCH(); others = (owner[f] == 0 && share[f] > 1); look = share[f]; }

@@ -127,6 +127,7 @@ inline zap(s)
 	/* Without pins the count is that of the entry; but GUP-fast comes and goes. */
 	CHECK(count_is_right, cnt[names[s]] == 1 || pins[names[s]] > 0);
 #endif
+	/* replay: entry.zap entry.busy */
 	entry[s] = ZAPPED;
 	release(names[s], s);
 	marked[s] = left;
@@ -316,6 +317,7 @@ inline insert(s, f, may_share, result)
 		if
 		:: result == INSERTED ->
 			lock_pages(INODE(s));
+			/* replay: entry.insert entry.revive */
 			d_step {
 				entry[s] = TRACKED;
 				names[s] = f;
@@ -349,6 +351,7 @@ inline insert(s, f, may_share, result)
 /* wait_for(): sleeps until the zapped entry is not busy, or not zapped any more. */
 inline wait_for(s, f, mode, interrupted)
 {
+	/* replay: break.wait break.wait.end */
 	pgmap_dying_or_live(live);
 	if
 	:: live ->
@@ -432,6 +435,7 @@ inline zap_range(i, s, any, mode)
 #else
 		:: mode != FAIL && !left && IS_CLEAN(s) ->
 #endif
+			/* replay: entry.remove.spent */
 			d_step { entry[s] = NONE; names[s] = 0; marked[s] = false; CLEAN(s); }
 		:: MAY_STAY
 		fi;
@@ -582,6 +586,7 @@ inline remove_range(i, s)
 		wait_unlocked(s);
 #endif
 	:: s < NS && INODE(s) == i && !locked[s] && entry[s] != NONE ->
+		/* replay: entry.remove.idle entry.remove.shared entry.remove.hole break.end.kept */
 		/* warn_on_once!() of remove_range() */
 		CHECK(nothing_lost, entry[s] != TRACKED);
 #ifdef DIRTY
@@ -679,6 +684,7 @@ inline remove_marked(i, s, f, mode, interrupted)
 /* break_and_remove(), with the filesystem's lock held */
 inline break_layouts(i, s, f, mode, any, interrupted)
 {
+	/* replay: break.begin break.end.done break.end.failed */
 #ifdef MUT_UNMAPPED_EXIT
 	/* What is not mapped is taken to be idle, here the only page. */
 	if
@@ -740,6 +746,7 @@ inline unmap_and_zap(s, f)
 #endif
 	if
 	:: entry[s] == TRACKED ->
+		/* replay: entry.zap */
 		set_entry(s, ZAPPED, true);
 		release(names[s], s);
 		if
@@ -754,6 +761,7 @@ inline unmap_and_zap(s, f)
 /* undo_insert(), of an insertion that made the entry tracked; before says what it was */
 inline undo_insert(s, before)
 {
+	/* replay: entry.zap entry.remove.spent */
 	set_entry(s, ZAPPED, true);
 	release(names[s], s);
 	if

@@ -139,6 +139,7 @@ inline take_shape(f, order)
 /* take() */
 inline take(f, order, s)
 {
+	/* replay: folio.request.page folio.request.2m folio.request.1g */
 	d_step { TOUCH(); owner[f] = s; }
 	d_step { TOUCH(); CHECK_WHOLE(f, order); held[f]++; cnt[f] = 1; }
 	d_step { TOUCH(); ours[f] = true; shape[f] = NO_SHAPE; }

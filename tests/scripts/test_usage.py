@@ -50,6 +50,8 @@ WRONG = {
     "powerfail --ops many": "--ops: 'many' is no number",
     "preflight /x": "/x is no directory",
     "profile": "required: METRIC",
+    "replay /x": "/x is no directory",
+    "replay --only nothing": "There is no run nothing: it is one of ext4, xfs",
     "rustdoc 7": "unrecognized arguments: 7",
     "series": "required: command",
     "soak --minutes -1": "--minutes: it must be 1 or more, not -1",

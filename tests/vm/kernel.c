@@ -199,11 +199,21 @@ bool module_loaded(void)
 	return !access("/sys/module/" MODULE_NAME, F_OK);
 }
 
+static void tell_tracer(char what)
+{
+	const char *fd = getenv(TRACE_FD);
+
+	if (fd)
+		check(write(atoi(fd), &what, 1) == 1 && read(atoi(fd), &what, 1) == 1,
+		      "the tracer does not answer: %m");
+}
+
 int module_load(const char *ko)
 {
 	int fd = open(ko, O_RDONLY | O_CLOEXEC);
 	int rc;
 
+	tell_tracer(TRACE_ENABLE);
 	/* The KUnit suites of the module run elsewhere. */
 	write_text("/sys/module/kunit/parameters/filter_glob", "no_such_suite");
 	if (fd < 0)
@@ -215,7 +225,13 @@ int module_load(const char *ko)
 
 int module_unload(void)
 {
-	return syscall(SYS_delete_module, MODULE_NAME, O_NONBLOCK);
+	int rc;
+
+	tell_tracer(TRACE_SAVE);
+	rc = syscall(SYS_delete_module, MODULE_NAME, O_NONBLOCK);
+	if (!rc)
+		tell_tracer(TRACE_NEXT);
+	return rc;
 }
 
 void module_bind(bool on)

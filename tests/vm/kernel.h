@@ -33,6 +33,15 @@ bool module_loaded(void);
 int module_load(const char *ko);
 int module_unload(void);
 void module_bind(bool on);
+/*
+ * What these two tell tracer.c, if it has begun the program, by a socket that this environment
+ * variable names: the module is about to be loaded; all its events are to be saved; it has been
+ * unloaded.
+ */
+#define TRACE_FD	"FSDAX_TRACE_FD"
+#define TRACE_ENABLE	'e'
+#define TRACE_SAVE	's'
+#define TRACE_NEXT	'n'
 /* Whether the kernel mounts what no provider serves; so again if the case fails. */
 void require_provider(bool on);
 bool make_fs(const char *fs, const char *dev);
