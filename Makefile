@@ -15,7 +15,7 @@ help:
 	@echo 'make soak             the randomized stress for long      [ARGS="--minutes 60"]'
 	@echo 'make fuzz             random programs of system calls, compared with a model [ARGS="--seconds 3600"]'
 	@echo 'make powerfail        what a power failure leaves, stock and rust_fsdax [ARGS="--seed 7"]'
-	@echo 'make kcsan            data races, in C and Rust: planted ones, KUnit, removal, stress [ARGS="--minutes 5"]'
+@echo 'make clients programs such as libpmemobj, LMDB kcsan data races, in C and SQLite on both [ARGS="--fs xfs --only lmdb*"]' Rust: planted ones, KUnit, removal, stress [ARGS="--minutes 5"]'
 	@echo 'make model            check the model of the protocol, and that it rejects mistakes [ARGS=--long]'
 	@echo 'make replay           replay what the module traces against that protocol  [ARGS="--long --ops 2000"]'
 	@echo 'make coverage         which lines of the module the tests reach, and why not the others'
@@ -45,8 +45,8 @@ python:
 	@command -v python3 >/dev/null || \
 		{ echo 'rust_fsdax: python3 is missing: install the package python3.' >&2; exit 1; }
 
-.PHONY: demo test bench check soak fuzz model replay powerfail kcsan coverage mutants matrix arm64 htmldocs rustdoc series deb
-demo test bench check soak fuzz model replay powerfail kcsan coverage mutants matrix arm64 htmldocs rustdoc series deb: python
+.PHONY: demo test bench check soak fuzz clients model replay powerfail kcsan coverage mutants matrix arm64 htmldocs rustdoc series deb
+demo test bench check soak fuzz clients model replay powerfail kcsan coverage mutants matrix arm64 htmldocs rustdoc series deb: python
 	@scripts/$@ $(ARGS)
 
 .PHONY: shell

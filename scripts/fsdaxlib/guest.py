@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -326,16 +327,25 @@ def _halves(cpus: int) -> tuple[str, str]:
 
 def find_splat(console: str) -> list[str]:
     """The first line of a kernel splat and what follows it, or nothing."""
-    lines = console.splitlines()
-    for number, line in enumerate(lines):
-        # The command line is echoed at boot and may hold anything.
-        if not _SPLAT.search(line) or "ommand line:" in line:
+    return next(_splats(console.splitlines()), [])
+
+
+def count_splats(console: str) -> int:
+    """How many there are, each with what follows it."""
+    return sum(1 for _ in _splats(console.splitlines()))
+
+
+def _splats(lines: list[str]) -> Iterator[list[str]]:
+    number = 0
+    while number < len(lines):
+        # The command line is echoed at boot and may hold anything. The kernel has data races of its own, which are
+        # not what we look for.
+        if not _SPLAT.search(lines[number]) or "ommand line:" in lines[number] or \
+                ("BUG: KCSAN: " in lines[number] and not any("fsdax" in text for text in _until_rule(lines[number:]))):
+            number += 1
             continue
-        # The kernel has data races of its own, which are not what we look for.
-        if "BUG: KCSAN: " in line and not any("fsdax" in text for text in _until_rule(lines[number:])):
-            continue
-        return lines[number:number + _SPLAT_LINES]
-    return []
+        yield lines[number:number + _SPLAT_LINES]
+        number += _SPLAT_LINES
 
 
 def _until_rule(lines: list[str]) -> list[str]:

@@ -408,6 +408,19 @@ static bool is_prefix(uint8_t byte)
 	return byte && strchr("\x26\x2e\x36\x3e\x64\x65\x66\xf0\xf2\xf3", byte);
 }
 
+/* Whether @code is a store of AVX that bypasses the caches. The VEX prefix replaces all others. */
+static bool is_vex_store(const uint8_t *code)
+{
+	if (code[0] == 0xc5)
+		code += 2;
+	else if (code[0] == 0xc4 && (code[1] & 0x1f) == 1)
+		code += 3;
+	else
+		return false;
+	/* vmovntdq, vmovntps and vmovntpd */
+	return (code[0] == 0xe7 || code[0] == 0x2b) && code[1] >> 6 != 3;
+}
+
 static void look_at(struct qemu_plugin_insn *insn)
 {
 	/* Zeros behind the end spare bounds checks. */
@@ -420,6 +433,10 @@ static void look_at(struct qemu_plugin_insn *insn)
 
 	for (; is_prefix(*at); at++)
 		data16 |= *at == 0x66;
+	if (is_vex_store(at)) {
+		qemu_plugin_register_vcpu_mem_cb(insn, store_past_caches, 0, MEM_WRITE, NULL);
+		return;
+	}
 	if (*at >> 4 == 4)
 		rex = *at++;
 	if (*at++ != 0x0f)

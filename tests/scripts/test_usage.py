@@ -30,6 +30,8 @@ WRONG = {
     "build kernel nothing": "a KIND is one of plain, debug",
     "build prune --days -3": "--days: it must be 0 or more, not -3",
     "check nothing": "there is no check nothing",
+    "clients --only nothing": "There is no client nothing: it is one of libpmem; ",
+    "clients --power -1": "--power: it must be 0 or more, not -1",
     "coverage nothing": "There is no such suite",
     "deb --config README.md": "README.md is no configuration of a kernel",
     "deb --lsmod /x": "--lsmod: /x is no file",

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "medium.h"
 
@@ -38,6 +39,15 @@ static inline void flush_line(char *line)
 static inline void flush_line_opt(char *line)
 {
 	asm volatile("clflushopt %0" : "+m" (*line));
+}
+
+/* Store half a line past the caches, as libpmem and large copies of libc do. */
+static inline void store_half_line(char *line, const char *half)
+{
+	asm volatile("vmovdqu %1, %%ymm0; vmovntdq %%ymm0, %0"
+		     : "=m" (*(char (*)[32])line)
+		     : "m" (*(const char (*)[32])half)
+		     : "xmm0");
 }
 
 /* After what was written back. */
@@ -82,6 +92,11 @@ static inline void flush_line(char *line)
 static inline void flush_line_opt(char *line)
 {
 	flush_line(line);
+}
+
+static inline void store_half_line(char *line, const char *half)
+{
+	memcpy(line, half, 32);
 }
 
 static inline void lines_written(void)

@@ -26,6 +26,7 @@
 
 static void the_check_itself(const struct env *e)
 {
+	static const char half[32] = "past the caches";
 	struct pf_file f;
 
 	pf_dirty(&f, e, "f", N);
@@ -38,6 +39,11 @@ static void the_check_itself(const struct env *e)
 	f.map[PAGE + 64] = 1;
 	check(medium_unflushed(e, f.fd) == 3, "%zu cache lines are not flushed, not 3",
 	      medium_unflushed(e, f.fd));
+	store_half_line(&f.map[2 * PAGE], half);
+	store_half_line(&f.map[2 * PAGE + 32], half);
+	lines_written();
+	check(medium_unflushed(e, f.fd) == 3, "a store past the caches is not on the medium");
+	f.durable[2] = false;
 	/* The medium has the old data. */
 	pf_power_failure(&f);
 	flush_line_opt(&f.map[PAGE]);

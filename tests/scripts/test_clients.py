@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What scripts/clients makes of what its guests print."""
+
+import importlib.util
+import re
+import sys
+import unittest
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
+
+_SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+sys.path.insert(0, str(_SCRIPTS))
+
+from fsdaxlib import clients, guest
+from fsdaxlib.clients import Outcome
+
+
+def guest_script(name: str) -> ModuleType:
+    """A script of tests/clients, as a module."""
+    spec = importlib.util.spec_from_file_location(f"clients_{name}", clients.SOURCES / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # dataclass looks its module up.
+    with mock.patch.object(sys, "path", [str(clients.SOURCES), *sys.path]), \
+            mock.patch.object(sys, "dont_write_bytecode", True), mock.patch.dict(sys.modules, {spec.name: module}):
+        spec.loader.exec_module(module)
+    return module
+
+
+def outcome(client: str, provider: str, operations: int = 5, errors: int = 0, splats: int = 0,
+            failures: int = 0, inside: int = 0) -> Outcome:
+    return Outcome("xfs", client, provider, operations, errors, splats, failures=failures, inside=inside)
+
+
+class Lines(unittest.TestCase):
+    def test_there_and_back(self) -> None:
+        first = Outcome("ext4", "lmdb", "rust", 1000, 2, 0, "two\nlines", 20, 7)
+        text = f"lmdb on rust ...\n{clients.line_of(first)}\nsomething else\n"
+        self.assertEqual(list(clients.outcomes(text)), [first])
+
+    def test_one_that_was_cut_off(self) -> None:
+        text = clients.line_of(outcome("lmdb", "rust"))
+        self.assertEqual(list(clients.outcomes(f"{text}\n{text[:40]}")), [outcome("lmdb", "rust")])
+
+
+class Problems(unittest.TestCase):
+    def said(self, *found: Outcome, client: str = "lmdb") -> list[str]:
+        return clients.problems("xfs", [client], found)
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.said(outcome("lmdb", "stock"), outcome("lmdb", "rust")), [])
+
+    def test_errors_of_stock_are_shown_only(self) -> None:
+        self.assertEqual(self.said(outcome("lmdb", "stock", errors=3), outcome("lmdb", "rust")), [])
+
+    def test_errors_of_rust(self) -> None:
+        said = self.said(outcome("lmdb", "stock", errors=3), outcome("lmdb", "rust", errors=1))
+        self.assertEqual([line.split(":")[1] for line in said], [" 1 errors on rust"])
+
+    def test_splats_of_either(self) -> None:
+        for splats in ({"stock": 1, "rust": 0}, {"stock": 0, "rust": 1}):
+            said = self.said(*(outcome("lmdb", provider, splats=count) for provider, count in splats.items()))
+            self.assertEqual(len(said), 1)
+            self.assertIn("the kernel complained", said[0])
+
+    def test_missing(self) -> None:
+        self.assertIn("no figure of rust", self.said(outcome("lmdb", "stock"))[0])
+        self.assertIn("no figure of stock and rust", self.said()[0])
+
+    def test_nothing_done(self) -> None:
+        said = self.said(outcome("lmdb", "stock"), outcome("lmdb", "rust", operations=0))
+        self.assertIn("did nothing on rust", said[0])
+
+    def test_defect_that_is_not_seen(self) -> None:
+        name = next(iter(clients.KNOWN))
+        for errors, blind in ((0, True), (20, False)):
+            said = self.said(outcome(name, "stock", errors=errors, failures=20), outcome(name, "rust", failures=20),
+                             client=name)
+            self.assertEqual(any("blind" in line for line in said), blind)
+            self.assertEqual(len(said), int(blind))
+
+
+class Table(unittest.TestCase):
+    def test_a_line_for_each_client(self) -> None:
+        lines = clients.table([outcome("lmdb", "stock", 12345), outcome("lmdb", "rust", 6), outcome("loop", "rust", 7)])
+        self.assertEqual(lines[2].split(), ["xfs", "lmdb", "12,345", "0", "0", "6", "0", "0"])
+        self.assertEqual(lines[3].split(), ["xfs", "loop", "-", "-", "-", "7", "0", "0"])
+        self.assertEqual(len({len(line) for line in lines}), 1)
+
+    def test_power_failures(self) -> None:
+        lines = clients.table([outcome("lmdb", "stock", failures=20, inside=7, errors=3), outcome("lmdb", "rust")])
+        self.assertEqual(lines[2].split()[2:6], ["20", "7", "3", "0"])
+        self.assertIn("inside", lines[1])
+
+
+class Guests(unittest.TestCase):
+    """Both sides of the guest have the same names."""
+
+    def test_side_by_side(self) -> None:
+        self.assertEqual(tuple(guest_script("run").WORK), clients.CLIENTS)
+
+    def test_power(self) -> None:
+        work = guest_script("power").WORK
+        self.assertEqual(tuple(work), clients.FAILING)
+        self.assertEqual({name for name, what in work.items() if what.data}, set(clients.XFS_ONLY))
+        self.assertLessEqual(set(clients.KNOWN), set(clients.FAILING))
+
+    def test_programs(self) -> None:
+        mains = {path.stem for path in clients.SOURCES.glob("*.c")
+                 if re.search(r"^int main\(", path.read_text(), re.MULTILINE)}
+        self.assertEqual(set(clients._LINKED), mains)
+
+
+class Splats(unittest.TestCase):
+    def test_each_with_what_follows_is_one(self) -> None:
+        one = ["WARNING: CPU: 0", "BUG: KASAN: x", *["more"] * 50]
+        self.assertEqual(guest.count_splats("\n".join(["booted", *one, *one])), 2)
+        self.assertEqual(guest.count_splats("Kernel command line: x WARNING: \nbooted\n"), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
