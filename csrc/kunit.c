@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the KUnit suites need; it is not in a module without them. */
+#include <kunit/test-bug.h>
+#include <kunit/test.h>
 #include <linux/fs.h>
 #include <linux/minmax.h>
 #include <linux/moduleparam.h>
@@ -8,7 +10,7 @@
 
 static unsigned long kunit_base;
 module_param(kunit_base, ulong, 0444);
-MODULE_PARM_DESC(kunit_base, "physical address of memory for the KUnit suites, reserved with memmap=SIZE$BASE");
+MODULE_PARM_DESC(kunit_base, "physical address of memory for the KUnit suites, that nobody uses (memmap=SIZE$BASE on x86)");
 
 static unsigned long kunit_size;
 module_param(kunit_size, ulong, 0444);
@@ -22,6 +24,15 @@ unsigned long rust_fsdax_kunit_base(void)
 unsigned long rust_fsdax_kunit_size(void)
 {
 	return kunit_size;
+}
+
+/* Have KUnit report the current test, which returns, as skipped. */
+void rust_fsdax_kunit_skip(const char *why)
+{
+	struct kunit *test = kunit_get_current_test();
+
+	if (test)
+		kunit_mark_skipped(test, "%s", why);
 }
 
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap)
