@@ -10,12 +10,15 @@ from . import toolchain, tools
 
 KIND = "arm64"
 TRIPLE = "aarch64-linux-gnu"
+# How many times as long as a guest of x86 one may take before it is stopped: it begins with a firmware, and there is
+# never KVM.
+SLOWER = 3
 
 _EMULATOR = ("qemu-efi-aarch64", "qemu-system-arm")
 # What the guest runs, and what its programs are linked with.
-_GUEST = ("base-files", "bash", "busybox-static", "coreutils", "dash", "daxctl", "dmsetup", "e2fsprogs",
-          "erofs-utils", "fdisk", "fio", "grep", "iproute2", "kmod", "libc6-dev", "libgcc-14-dev", "mount",
-          "ndctl", "procps", "sed", "util-linux", "xfsprogs")
+_GUEST = ("base-files", "bash", "binutils", "busybox-static", "coreutils", "dash", "daxctl", "diffutils", "dmsetup",
+          "e2fsprogs", "erofs-utils", "fdisk", "findutils", "fio", "grep", "iproute2", "kmod", "libc6-dev",
+          "libgcc-14-dev", "mount", "ndctl", "procps", "sed", "util-linux", "xfsprogs")
 # Without ACPI there are no NVDIMMs, and without this no ACPI.
 _FIRMWARE = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 # It has what the kernel uses of Armv8.2, such as a dirty state by hardware and a flush to the point of
