@@ -2,9 +2,11 @@
 /* What the KUnit suites need; it is not in a module without them. */
 #include <kunit/test-bug.h>
 #include <kunit/test.h>
+#include <linux/bitops.h>
 #include <linux/fs.h>
 #include <linux/minmax.h>
 #include <linux/moduleparam.h>
+#include <linux/page-flags.h>
 #include <linux/percpu-refcount.h>
 #include "functions.h"
 
@@ -33,6 +35,18 @@ void rust_fsdax_kunit_skip(const char *why)
 
 	if (test)
 		kunit_mark_skipped(test, "%s", why);
+}
+
+/* As an executable mapping leaves a page where caches are synchronized for code. */
+void rust_fsdax_kunit_map_code(struct page *page)
+{
+	set_bit(PG_arch_1, &page->flags.f);
+}
+
+/* Whether a page is still so, which it is no longer. */
+bool rust_fsdax_kunit_forget_code(struct page *page)
+{
+	return test_and_clear_bit(PG_arch_1, &page->flags.f);
 }
 
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap)
