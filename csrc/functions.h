@@ -152,6 +152,9 @@ bool rust_fsdax_xas_is_dirty(struct xa_state *xas);
 /* kunit.c */
 unsigned long rust_fsdax_kunit_base(void);
 unsigned long rust_fsdax_kunit_size(void);
+void rust_fsdax_kunit_skip(const char *why);
+void rust_fsdax_kunit_map_code(struct page *page);
+bool rust_fsdax_kunit_forget_code(struct page *page);
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap);
 void rust_fsdax_inodes_passed(unsigned int passed);
 unsigned int rust_fsdax_take_inodes_passed(void);

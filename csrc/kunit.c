@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the KUnit suites need; it is not in a module without them. */
+#include <kunit/test-bug.h>
+#include <kunit/test.h>
+#include <linux/bitops.h>
 #include <linux/fs.h>
 #include <linux/minmax.h>
 #include <linux/moduleparam.h>
+#include <linux/page-flags.h>
 #include <linux/percpu-refcount.h>
 #include "functions.h"
 
 static unsigned long kunit_base;
 module_param(kunit_base, ulong, 0444);
-MODULE_PARM_DESC(kunit_base, "physical address of memory for the KUnit suites, reserved with memmap=SIZE$BASE");
+MODULE_PARM_DESC(kunit_base, "physical address of memory for the KUnit suites, that nobody uses (memmap=SIZE$BASE on x86)");
 
 static unsigned long kunit_size;
 module_param(kunit_size, ulong, 0444);
@@ -22,6 +26,27 @@ unsigned long rust_fsdax_kunit_base(void)
 unsigned long rust_fsdax_kunit_size(void)
 {
 	return kunit_size;
+}
+
+/* Have KUnit report the current test, which returns, as skipped. */
+void rust_fsdax_kunit_skip(const char *why)
+{
+	struct kunit *test = kunit_get_current_test();
+
+	if (test)
+		kunit_mark_skipped(test, "%s", why);
+}
+
+/* As an executable mapping leaves a page where caches are synchronized for code. */
+void rust_fsdax_kunit_map_code(struct page *page)
+{
+	set_bit(PG_arch_1, &page->flags.f);
+}
+
+/* Whether a page is still so, which it is no longer. */
+bool rust_fsdax_kunit_forget_code(struct page *page)
+{
+	return test_and_clear_bit(PG_arch_1, &page->flags.f);
 }
 
 bool rust_fsdax_pgmap_live(struct dev_pagemap *pgmap)

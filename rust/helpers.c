@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Inlines and macros of the kernel for Rust: one each. */
+#include <linux/cacheflush.h>
 #include <linux/debugfs.h>
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
@@ -51,6 +52,11 @@ unsigned long rust_fsdax_page_to_pfn(struct page *page)
 void *rust_fsdax_pfn_to_virt(unsigned long pfn)
 {
 	return __va(PFN_PHYS(pfn));
+}
+
+void rust_fsdax_flush_dcache_folio(struct folio *folio)
+{
+	flush_dcache_folio(folio);
 }
 
 unsigned int rust_fsdax_folio_order(struct folio *folio)

@@ -6,6 +6,7 @@
 #ifndef RUST_FSDAX_HELPERS_H
 #define RUST_FSDAX_HELPERS_H
 
+#include <linux/cacheflush.h>
 #include <linux/dax.h>
 #include <linux/fsdax_provider.h>
 #include <linux/iomap.h>
@@ -31,6 +32,9 @@ static const unsigned int RUST_FSDAX_PUD_ORDER = PUD_SHIFT - PAGE_SHIFT;
 static const bool RUST_FSDAX_HAS_PUD =
 	IS_ENABLED(CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD) &&
 	IS_ENABLED(CONFIG_HAVE_GIGANTIC_FOLIOS);
+/* Whether a page has a flag that caches are synchronized for code in it. */
+static const bool RUST_FSDAX_SYNCS_CODE = ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE;
+void rust_fsdax_flush_dcache_folio(struct folio *folio);
 struct page *rust_fsdax_pfn_to_page(unsigned long pfn);
 unsigned long rust_fsdax_page_to_pfn(struct page *page);
 void *rust_fsdax_pfn_to_virt(unsigned long pfn);

@@ -10,12 +10,15 @@ from . import toolchain, tools
 
 KIND = "arm64"
 TRIPLE = "aarch64-linux-gnu"
+# How many times as long as a guest of x86 one may take before it is stopped: it begins with a firmware, and there is
+# never KVM.
+SLOWER = 3
 
 _EMULATOR = ("qemu-efi-aarch64", "qemu-system-arm")
 # What the guest runs, and what its programs are linked with.
-_GUEST = ("base-files", "bash", "busybox-static", "coreutils", "dash", "daxctl", "dmsetup", "e2fsprogs",
-          "erofs-utils", "fdisk", "fio", "grep", "iproute2", "kmod", "libc6-dev", "libgcc-14-dev", "mount",
-          "ndctl", "procps", "sed", "util-linux", "xfsprogs")
+_GUEST = ("base-files", "bash", "binutils", "busybox-static", "coreutils", "dash", "daxctl", "diffutils", "dmsetup",
+          "e2fsprogs", "erofs-utils", "fdisk", "findutils", "fio", "grep", "iproute2", "kmod", "libc6-dev",
+          "libgcc-14-dev", "mount", "ndctl", "procps", "sed", "util-linux", "xfsprogs")
 # Without ACPI there are no NVDIMMs, and without this no ACPI.
 _FIRMWARE = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 # It has what the kernel uses of Armv8.2, such as a dirty state by hardware and a flush to the point of
@@ -30,8 +33,9 @@ _MIB = 1 << 20
 _PMEM_MIB = 640
 _LABEL_MIB = 2
 _KUNIT_MIB = 128
-# The third has labels and no namespace, so that the KUnit suites find memory that nobody uses.
-_NVDIMMS_MIB = (_PMEM_MIB, _PMEM_MIB, _KUNIT_MIB)
+_NVDIMMS = 2
+# And a DIMM that the kernel could plug in if it was configured for that: no driver takes it from the KUnit suites.
+_DIMMS = _NVDIMMS + 1
 
 
 def emulator() -> Path:
@@ -55,12 +59,13 @@ def machine(mem: int, smp: int) -> list[str]:
     """QEMU and the machine that it emulates, with MEM MiB and what is no kernel, disk or port."""
     line = ["qemu-system-aarch64", "-machine", "virt,acpi=on,gic-version=3,nvdimm=on", "-cpu", _CPU,
             "-accel", "tcg,thread=multi", "-bios", _FIRMWARE, "-smp", str(smp),
-            "-m", f"{mem}M,slots={len(_NVDIMMS_MIB)},maxmem={mem + 1024 * len(_NVDIMMS_MIB)}M"]
-    for number, size in enumerate(_NVDIMMS_MIB):
-        line += ["-object", f"memory-backend-ram,id=memory{number},size={size + _LABEL_MIB}M",
+            "-m", f"{mem}M,slots={_DIMMS},maxmem={mem + 1024 * _DIMMS}M"]
+    for number in range(_NVDIMMS):
+        line += ["-object", f"memory-backend-ram,id=memory{number},size={_PMEM_MIB + _LABEL_MIB}M",
                  "-device", f"nvdimm,id=nvdimm{number},memdev=memory{number},label-size={_LABEL_MIB}M,"
                  f"addr={_base(mem, number):#x}"]
-    return line
+    return [*line, "-object", f"memory-backend-ram,id=kunit,size={_KUNIT_MIB}M",
+            "-device", f"pc-dimm,id=dimm,memdev=kunit,addr={_base(mem, _NVDIMMS):#x}"]
 
 
 def output(chardev: str) -> list[str]:
@@ -70,10 +75,10 @@ def output(chardev: str) -> list[str]:
 
 def kunit_args(mem: int) -> tuple[str, str]:
     """The parameters of the module that name the memory of the KUnit suites."""
-    return f"kunit_base={_base(mem, 2):#x}", f"kunit_size={_KUNIT_MIB * _MIB:#x}"
+    return f"kunit_base={_base(mem, _NVDIMMS):#x}", f"kunit_size={_KUNIT_MIB * _MIB:#x}"
 
 
 def _base(mem: int, number: int) -> int:
-    """Where an NVDIMM lies: behind the memory, each at a multiple of 1 GiB."""
+    """Where a DIMM lies: behind the memory, each at a multiple of 1 GiB."""
     end = _GIB + mem * _MIB
     return (-(-end // _GIB) + number) * _GIB

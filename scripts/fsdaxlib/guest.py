@@ -114,14 +114,15 @@ class Guest:
             self._fill(control, job)
             command = self._command(control, console)
             started = control / "started"
+            limits = BOOT_TIMEOUT_S * (arm64.SLOWER if self.emulator else 1), self.timeout
             if not output:
                 subprocess.run(command, check=False)
                 timed_out = False
-            elif (timed_out := _stream(command, self.timeout, output, started, self.stop)) \
+            elif (timed_out := _stream(command, limits, output, started, self.stop)) \
                     and not (started.exists() or self.kvm or (self.stop and self.stop.is_set())):
                 # Seen once in some forty boots under TCG on a loaded host, before init.
                 step(f"The guest hung before it ran anything; see {shown(console)}. Booting it again.")
-                timed_out = _stream(command, self.timeout, output, started, self.stop)
+                timed_out = _stream(command, limits, output, started, self.stop)
             status_file = control / "status"
             text = status_file.read_text().strip() if status_file.exists() else ""
         if timed_out:
@@ -353,20 +354,22 @@ def _until_rule(lines: list[str]) -> list[str]:
     return list(itertools.takewhile(lambda line: "=====" not in line, lines))
 
 
-def _stream(command: list[str], timeout: int, output: BinaryIO, started: Path,
+def _stream(command: list[str], limits: tuple[int, int], output: BinaryIO, started: Path,
             stop: threading.Event | None) -> bool:
     """Copy a command's output; True if it had to be stopped.
 
-    It is also stopped if the file STARTED is not there after BOOT_TIMEOUT_S, and when STOP is set.
+    That is if the file STARTED is not there after the first of LIMITS, in seconds, or it has not ended after the
+    second, or when STOP is set.
     """
     begin = time.monotonic()
+    boot, timeout = limits
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child, \
             selectors.DefaultSelector() as selector:
         assert child.stdout
         selector.register(child.stdout, selectors.EVENT_READ)
         try:
             while (elapsed := time.monotonic() - begin) < timeout:
-                if (elapsed > BOOT_TIMEOUT_S and not started.exists()) or (stop and stop.is_set()):
+                if (elapsed > boot and not started.exists()) or (stop and stop.is_set()):
                     return True
                 if not selector.select(min(timeout - elapsed, 5)):
                     continue

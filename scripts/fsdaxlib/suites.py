@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from . import (
+    arm64,
     compiling,
     debtest,
     drivers,
@@ -44,6 +45,8 @@ _SHORT_OPTIONS = re.compile(r"^# short: (.+)$", re.MULTILINE)
 _LONG_ONLY = re.compile(r"^# long$", re.MULTILINE)
 # What needs fault injection, kmemleak or the like says so.
 _DEBUG_ONLY = re.compile(r"^# vm:.*--kernel debug", re.MULTILINE)
+# What arm64 has not: another kernel, or a machine that it cannot be.
+_NOT_ARM64 = re.compile(r"^# vm:.*--(kernel|icount|medium|numa|cxl|pmem)\b", re.MULTILINE)
 _RUST_RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", re.MULTILINE)
 _RUST_COUNT = re.compile(r"^running (\d+) tests?$", re.MULTILINE)
 _UNITTEST_RESULT = re.compile(r"^(test_\w+) \(.*\.\.\. (\w+)", re.MULTILINE)
@@ -103,7 +106,8 @@ def module_suites(setup: Setup, long: bool = False) -> list[Suite]:
     def wanted(script: Path) -> bool:
         text = script.read_text()
         return (script.suffix in (".sh", ".py") and (long or not _LONG_ONLY.search(text))
-                and (setup.kernel == "debug" or not _DEBUG_ONLY.search(text)))
+                and (setup.kernel == "debug" or not _DEBUG_ONLY.search(text))
+                and (setup.kernel != arm64.KIND or not _NOT_ARM64.search(text)))
 
     scenarios = [Suite(path.stem, partial(_scenario, setup, path, long), beside=True)
                  for path in sorted(programs.SOURCES.glob("test_*")) if wanted(path)]
@@ -349,6 +353,8 @@ def guest_of(setup: Setup, script: Path, name: str = "") -> guest.Guest:
         args = parser.parse_args([f"--kernel={setup.kernel}", *options])
     except Misuse as misuse:
         raise Fail(f"{name} asks for what scripts/vm does not know: {misuse}") from None
+    if args.kernel == arm64.KIND:
+        args.timeout *= arm64.SLOWER
     vm = machine.prepare(args, setup.module)
     if setup.results:
         vm.results = setup.results / name

@@ -138,6 +138,12 @@ unsafe fn take(
 ) -> FolioRef {
     // SAFETY: The caller promises that the page is free, and the lock keeps other requests out.
     let page = unsafe { folio.page().own() };
+    if bindings::RUST_FSDAX_SYNCS_CODE {
+        // What the memory has was written since it was free, and is no code that a CPU may have in its
+        // instruction cache: who maps it has to see to that anew.
+        // SAFETY: The caller's pgmap reference keeps the memmap.
+        unsafe { bindings::rust_fsdax_flush_dcache_folio(folio.page().as_raw().cast()) };
+    }
     // As `dax_lock_folio()` may read it.
     page.set_index(index);
     page.set_private(0);

@@ -169,6 +169,41 @@ mod tests {
     }
 
     #[test]
+    fn r1_code_of_an_earlier_file_is_forgotten() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            file.insert(0, 0, order)?;
+            map_code(&pgmap);
+            check_eq!(file.break_now(pages(0, PMD - 1)), Ok(()));
+            file.insert(0, 0, order)?;
+            check_eq!(forget_code(&pgmap), !bindings::RUST_FSDAX_SYNCS_CODE);
+            // Of the same file it is still known.
+            map_code(&pgmap);
+            let pin = pgmap.pin(0)?;
+            check_eq!(file.break_now(pages(0, PMD - 1)), Err(ERESTARTSYS));
+            file.insert(0, 0, order)?;
+            drop(pin);
+            check!(forget_code(&pgmap));
+            check_eq!(file.break_now(pages(0, PMD - 1)), Ok(()));
+        }
+        Ok(())
+    }
+
+    /// An executable mapping of the first page.
+    fn map_code(pgmap: &TestPgmap) {
+        // SAFETY: The memmap stays as long as the pgmap is mapped.
+        unsafe { bindings::rust_fsdax_kunit_map_code(pgmap.page(0)) }
+    }
+
+    /// Whether the next one would do nothing, which it would not do again.
+    fn forget_code(pgmap: &TestPgmap) -> bool {
+        // SAFETY: The memmap stays as long as the pgmap is mapped.
+        unsafe { bindings::rust_fsdax_kunit_forget_code(pgmap.page(0)) }
+    }
+
+    #[test]
     fn r3_pages_of_a_large_folio_can_be_requested_again() -> Result {
         let pgmap = TestPgmap::new()?;
         let before = pgmap.snapshot()?;

@@ -82,6 +82,15 @@ pub(super) fn longest_hold_of_inodes() -> usize {
     unsafe { bindings::rust_fsdax_take_inodes_passed() as usize }
 }
 
+/// Has KUnit report the current test, which returns, as skipped.
+pub(super) fn skip(why: &CStr) {
+    // SAFETY: It copies the text.
+    unsafe { bindings::rust_fsdax_kunit_skip(why.as_char_ptr()) }
+}
+
+/// Whether the kernel has huge puds.
+pub(super) const HAS_PUD: bool = bindings::RUST_FSDAX_HAS_PUD;
+
 static REBUILDS: Atomic<usize> = Atomic::new(0);
 
 /// Free memory gets another shape. Called by `shape.rs` with the folio lock held.

@@ -33,8 +33,10 @@ mod tests {
                 PMD, //
             },
             probe::{
+                skip,
                 take_rebuilds,
-                Stop, //
+                Stop,
+                HAS_PUD, //
             },
             thread::{
                 wait_until,
@@ -59,12 +61,23 @@ mod tests {
     /// In the first and the last folio of 2 MiB, and in between.
     const SOME: [usize; 6] = [0, 1, PMD - 1, PMD, 7 * PMD + 5, PUD - 1];
 
+    /// Skips the test where no memory is made one folio of 1 GiB.
+    macro_rules! need_puds {
+        () => {
+            if !HAS_PUD {
+                skip(c"the kernel has no huge puds");
+                return Ok(());
+            }
+        };
+    }
+
     fn gib() -> Result<Arc<TestPgmap>> {
         TestPgmap::with(Layout::Gib)
     }
 
     #[test]
     fn r20_a_request_takes_the_shape_as_it_is() -> Result {
+        need_puds!();
         let pgmap = gib()?;
 
         check_eq!(pgmap.request(PMD, HUGE).err(), Some(EINVAL));
@@ -93,6 +106,7 @@ mod tests {
 
     #[test]
     fn r20_smaller_folios_take_it_apart() -> Result {
+        need_puds!();
         for (offset, order) in [(0, 0), (7 * PMD + 5, 0), (0, LARGE), (7 * PMD, LARGE)] {
             let pgmap = gib()?;
             let fresh = [pgmap.snapshot_of_slot(0)?, pgmap.snapshot_of_slot(7)?];
@@ -117,6 +131,7 @@ mod tests {
 
     #[test]
     fn r20_one_page_in_use_is_enough() -> Result {
+        need_puds!();
         let pgmap = gib()?;
 
         for offset in SOME {
@@ -137,6 +152,7 @@ mod tests {
 
     #[test]
     fn r20_requests_of_all_orders_race() -> Result {
+        need_puds!();
         const ROUNDS: usize = 24;
         let pgmap = gib()?;
         let race = |offset: usize, order: u32| {
@@ -187,6 +203,25 @@ mod tests {
     }
 
     #[test]
+    fn r20_a_kernel_without_puds_has_smaller_folios() -> Result {
+        let pgmap = gib()?;
+        let file = FakeFile::new(&pgmap)?;
+        let (asked, inserted) = if HAS_PUD {
+            (None, Ok(()))
+        } else {
+            (Some(EINVAL), Err(EBUSY))
+        };
+
+        check_eq!(pgmap.request(0, HUGE).err(), asked);
+        check_eq!(file.insert(0, 0, Order::Pud), inserted);
+        check_eq!(pgmap.active(), usize::from(HAS_PUD) as isize);
+        check_eq!(file.break_now(Range::ALL), Ok(()));
+        check_eq!(pgmap.active(), 0);
+        drop((pgmap.request(PMD, LARGE)?, pgmap.request(0, 0)?));
+        Ok(())
+    }
+
+    #[test]
     fn r20_memory_in_use_is_not_waited_for() -> Result {
         let pgmap = gib()?;
         let page = pgmap.request(9 * PMD + 3, 0)?;
@@ -200,6 +235,7 @@ mod tests {
 
     #[test]
     fn r20_a_fault_waits_for_who_takes_1_gib_apart() -> Result {
+        need_puds!();
         const PAGE: usize = 7 * PMD + 5;
 
         for (index, order) in [(PAGE, Order::Pte), (8 * PMD, Order::Pmd)] {
@@ -232,6 +268,7 @@ mod tests {
 
     #[test]
     fn r18_r20_fs_dax_gets_no_memory_that_is_being_rebuilt() -> Result {
+        need_puds!();
         let pgmap = gib()?;
 
         drop(pgmap.request(0, HUGE)?);
@@ -255,6 +292,7 @@ mod tests {
 
     #[test]
     fn r20_a_file_has_an_entry_of_1_gib() -> Result {
+        need_puds!();
         let pgmap = gib()?;
         let file = FakeFile::new(&pgmap)?;
 
@@ -287,6 +325,7 @@ mod tests {
 
     #[test]
     fn r20_any_smaller_entry_is_in_the_way() -> Result {
+        need_puds!();
         let pgmap = gib()?;
         let file = FakeFile::new(&pgmap)?;
 
@@ -318,6 +357,7 @@ mod tests {
 
     #[test]
     fn r20_the_rest_of_a_dirty_entry_stays_dirty() -> Result {
+        need_puds!();
         for hole in [0, PMD, 9 * PMD, PUD - PMD] {
             let pgmap = gib()?;
             let file = FakeFile::new(&pgmap)?;
@@ -345,6 +385,7 @@ mod tests {
 
     #[test]
     fn r20_who_waits_for_an_entry_that_is_split_is_woken() -> Result {
+        need_puds!();
         const PAGE: usize = 7 * PMD + 5;
         let pgmap = gib()?;
         let file = FakeFile::new(&pgmap)?;
@@ -367,6 +408,7 @@ mod tests {
 
     #[test]
     fn r20_a_clean_entry_just_goes() -> Result {
+        need_puds!();
         let pgmap = gib()?;
         let file = FakeFile::new(&pgmap)?;
 
@@ -381,6 +423,7 @@ mod tests {
 
     #[test]
     fn r20_a_pinned_entry_is_split_when_the_pin_is_gone() -> Result {
+        need_puds!();
         let pgmap = gib()?;
         let file = FakeFile::new(&pgmap)?;
         let range = pages(PMD, 2 * PMD - 1);
@@ -403,6 +446,7 @@ mod tests {
 
     #[test]
     fn r20_r24_no_other_file_has_a_part() -> Result {
+        need_puds!();
         let pgmap = gib()?;
         let file = FakeFile::new(&pgmap)?;
         let other = FakeFile::new(&pgmap)?;
@@ -424,6 +468,7 @@ mod tests {
 
     #[test]
     fn r20_a_removal_lets_go_of_it() -> Result {
+        need_puds!();
         let pgmap = gib()?;
         let file = FakeFile::new(&pgmap)?;
 
@@ -446,6 +491,7 @@ mod tests {
 
     #[test]
     fn r20_a_fixed_shape_is_never_rebuilt() -> Result {
+        need_puds!();
         let pgmap = TestPgmap::with(Layout::FixedGib)?;
         let fresh = snapshots(&pgmap)?;
         let file = FakeFile::new(&pgmap)?;

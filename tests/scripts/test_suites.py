@@ -65,6 +65,12 @@ class Names(unittest.TestCase):
         self.assertIn("test_inject", names(suites.module_suites(suites.Setup())))
         self.assertNotIn("test_inject", names(suites.module_suites(suites.Setup(kernel="plain"))))
 
+    def test_what_asks_for_another_machine_is_not_for_arm64(self) -> None:
+        found = set(names(suites.module_suites(suites.Setup(kernel="arm64"), long=True)))
+        self.assertLessEqual({"kunit-module", "test_ext4", "test_xfs_reflink", "test_nvdimm", "test_fsdev"}, found)
+        self.assertEqual({"test_inject", "test_tools", "test_gcc", "test_options", "test_cxl", "test_xfs_gib",
+                          "test_xfs_powerfail"} & found, set())
+
     def test_what_builds_kernels_runs_alone(self) -> None:
         for suite in suites.all_suites(long=True):
             if suite.name in ("audit", "series"):
@@ -115,6 +121,11 @@ class Scenarios(unittest.TestCase):
     def test_usual_machine_has_the_debug_kernel(self) -> None:
         self.assertEqual(self.report("").cases, [ktap.Case("R1", "passed")])
         self.assertEqual((self.args.kernel, self.args.timeout), ("debug", guest.DEFAULT_TIMEOUT_S))
+
+    def test_another_architecture_has_more_time(self) -> None:
+        for text, limit in (("", guest.DEFAULT_TIMEOUT_S), ("# vm: --timeout 7", 7)):
+            self.report(text, kernel="arm64")
+            self.assertEqual((self.args.kernel, self.args.timeout), ("arm64", 3 * limit))
 
     def test_asks_for_a_machine(self) -> None:
         self.report("# vm: --kernel plain --smp 4 --append 'a b'")
