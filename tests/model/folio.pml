@@ -59,6 +59,9 @@ end:	do
 			pgref--;
 		}
 #endif
+#ifdef SHARERS
+		d_step { TOUCH(); FORGET_SHARERS(f); }
+#endif
 		/* The reset of the fields. */
 		d_step {
 			TOUCH();
@@ -76,6 +79,9 @@ end:	do
 		d_step {
 			TOUCH();
 			CHECK(free_path_alone, cnt[f] == 0 && ours[f]);
+#ifdef SHARERS
+			CHECK_FORGOTTEN(f);
+#endif
 			ours[f] = false;
 #ifdef LARGE
 			shape[f] = SHAPE_OF(f);
