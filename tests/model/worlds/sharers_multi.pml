@@ -6,11 +6,10 @@
 #define NF	2
 #ifdef LONG
 #define NP	4
-#define EARLY	true
 #else
 #define NP	3
-#define EARLY	true
 #endif
+#define EARLY	true
 #define MOST	2
 #define BREAKER
 #define MULTI
