@@ -409,8 +409,10 @@ proctype breaker(byte i; byte lo; byte hi; byte mode)
 			fi;
 			if
 			:: entry[e] == TRACKED && !locked[e] -> zap(e); left = false;
-			:: else -> marked[e] = marked[e] && entry[e] >= TRACKED;
+			:: else
 			fi;
+			/* One that holds nothing is no business of the break. */
+			marked[e] = marked[e] && entry[e] >= TRACKED;
 			unlock_pages(i);
 		fi;
 		atomic { e = 0; f = 0; was_big = false; }
