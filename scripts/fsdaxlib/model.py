@@ -117,6 +117,23 @@ MUTATIONS = (
     Mutation("failure_no_rcu", "failure_evict", "no_use_after_inode"),
     Mutation("evict_no_wait", "failure_evict", "no_use_after_inode"),
     Mutation("around_unlocked", "failure_around", "failure_alone"),
+    # src/folio/sharers.rs, src/folio/association.rs
+    Mutation("part_twice", "sharers", "list_is_right"),
+    Mutation("part_is_all", "sharers_multi", "list_is_right"),
+    Mutation("list_unlocked", "sharers_all", "block_free_idle"),
+    Mutation("list_kept", "sharers_all", "list_is_empty"),
+    Mutation("parts_wait", "sharers", "one_waits"),
+    Mutation("zap_others", "sharers_all", "list_is_right"),
+    Mutation("waits_on", "sharers_taken", "one_waits"),
+    Mutation("room_ignored", "sharers_room", "list_is_right"),
+    Mutation("closed_ignored", "sharers", "closed_to_parts"),
+    # src/fsdax/give_up.rs, src/fsdax/make_way.rs, src/fsdax/layout_break.rs
+    Mutation("parts_stay", "sharers", "timers_help"),
+    Mutation("part_quiet", "sharers", STUCK),
+    Mutation("no_alarm", "sharers", STUCK),
+    Mutation("taken_quiet", "sharers_taken", STUCK),
+    Mutation("apart_is_busy", "sharers_room", "busy_is_unexpected"),
+    Mutation("race_is_busy", "sharers_way", "busy_is_unexpected"),
     # src/fsdax/removal.rs
     Mutation("revoke_skips_locked", "removal_faults", STUCK),
     Mutation("unmap_before_revoke", "removal_faults", STUCK),
@@ -131,6 +148,7 @@ _LONG_ONLY = ("small",)
 _UNREACHED = {
     ":: else -> result = BUSY; break;": "no file faults a block that another one has for itself",
     ":: !ok && !KEPT_OUT -> folio_put(f); pgmap_put(); result = BUSY; break;": "the same",
+    ":: refused == NOT_SHARED && big[INODE(e)] == head[around] -> result = BUSY;": "the same",
     ":: else -> marked[s] = false;": "a break that may not sleep has zapped everything itself",
 }
 

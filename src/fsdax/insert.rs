@@ -156,7 +156,7 @@ pub(super) fn insert_live(
     Ok(true)
 }
 
-/// After so many races for a shared folio that others won, it is taken to be part of another one.
+/// After so many races for a folio that others won, it is taken to be part of another one.
 const LOST_RACES: u32 = 64;
 /// A large one, whose pages are all looked at each time, after fewer.
 const LOST_LARGE_RACES: u32 = 2;
@@ -199,6 +199,7 @@ fn join(
         Order::Pte => LOST_RACES,
         Order::Pmd | Order::Pud => LOST_LARGE_RACES,
     };
+    let may_look_again = may_share || order == Order::Pte;
 
     loop {
         let pgmap = from.live().map_err(|e| {
@@ -215,13 +216,14 @@ fn join(
             State::Draining => folio.wait_drained(),
             // Somebody else's, or what was ours became free, or another one, just now.
             State::Idle if page.is_tail() => return Err(InsertError::OtherOrder),
-            State::Idle => match folio::request(pgmap, entry) {
+            State::Idle => match request(pgmap, entry) {
                 Ok(claim) => return Ok(claim),
                 // It may be free when that has been done, for which the next look waits.
                 Err(Busy::Rebuilt) => {}
                 // Another file requested it first, and can be joined now, unless it has let it go
-                // again; or a page of it is in use as part of another folio, and stays so.
-                Err(Busy::InUse) if may_share && lost < most => lost += 1,
+                // again; or a page of it is in use as part of another folio, and stays so. A page that
+                // is not shared may just have become part of a large folio.
+                Err(Busy::InUse) if may_look_again && lost < most => lost += 1,
                 Err(Busy::InUse) => return Err(InsertError::Busy),
             },
             State::Active(folio) => match folio.claim(entry, pgmap.pfn(), order, may_share) {
@@ -232,6 +234,13 @@ fn join(
             },
         }
     }
+}
+
+/// [`folio::request`] after a look that found the folio idle.
+fn request(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Claim, Busy> {
+    #[cfg(RUST_FSDAX_KUNIT)]
+    crate::kunit::probe::request();
+    folio::request(pgmap, entry)
 }
 
 /// Inserts a tracked entry for `pfn` at `index`, as a fault does, without mapping it.

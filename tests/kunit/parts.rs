@@ -14,10 +14,13 @@ mod tests {
     use crate::{
         folio::Association,
         fsdax::{
+            busy_pfn,
+            insert,
             make_way,
             revoke,
             wait_briefly,
-            Data, //
+            Data,
+            InsertError, //
         },
         kunit::{
             breaking::Breaking,
@@ -28,6 +31,7 @@ mod tests {
                 TestPgmap,
                 PMD, //
             },
+            probe::Stop,
             thread::{
                 give_way,
                 wait_until,
@@ -37,6 +41,7 @@ mod tests {
         },
         mapping::{
             Kind,
+            LockedEntry,
             Range, //
         },
         pgmap::Order, //
@@ -493,6 +498,31 @@ mod tests {
         check_eq!(wait_briefly(whole.mapping(), 0, entry, MS), Ok(()));
         check_eq!((other.kind(0), pgmap.count(0)), (Some(Kind::Tracked), 1));
         check_eq!(whole.break_now(Range::ALL), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn r24_who_loses_a_race_for_a_page_looks_again() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (whole, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
+
+        other.insert(3, 3, Order::Pte)?;
+        // It stays, zapped, so that its page is looked at before it is requested.
+        check_eq!(busy_pfn(other.mapping(), Range::ALL), None);
+        let stop = Stop::next_request();
+        let (file, pfn) = (other.clone(), pgmap.pfn(3));
+        let thread = Thread::spawn(move || {
+            LockedEntry::grab(file.mapping(), 3, Order::Pte)
+                .map(|mut locked| insert(&mut locked, pfn, false))
+        })?;
+        stop.wait()?;
+        whole.insert(0, 0, Order::Pmd)?;
+        drop(stop);
+        // The other file has to make way; nobody but a file has the page.
+        check_eq!(thread.join()?, Ok(Err(InsertError::OtherOrder)));
+        check_eq!(whole.break_now(Range::ALL), Ok(()));
+        other.insert(3, 3, Order::Pte)?;
+        check_eq!((pgmap.count(3), pgmap.active()), (1, 1));
         Ok(())
     }
 }

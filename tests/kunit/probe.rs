@@ -103,7 +103,8 @@ static STOP: Atomic<usize> = Atomic::new(GO_ON);
 const GO_ON: usize = 0;
 const AT_REBUILD: usize = 1;
 const AT_FLUSH: usize = 2;
-const STOPPED: usize = 3;
+const AT_REQUEST: usize = 3;
+const STOPPED: usize = 4;
 
 fn stop(here: usize) {
     if STOP.load(Acquire) == here {
@@ -123,6 +124,11 @@ pub(crate) fn flush() {
     stop(AT_FLUSH);
 }
 
+/// A folio was seen idle, and is about to be requested. Called by `insert.rs` with the entry locked.
+pub(crate) fn request() {
+    stop(AT_REQUEST);
+}
+
 /// Has somebody stop in the middle of something, until the result is dropped.
 pub(super) struct Stop(());
 
@@ -136,6 +142,12 @@ impl Stop {
     /// The next one who flushes an entry. None is there yet.
     pub(super) fn next_flush() -> Self {
         STOP.store(AT_FLUSH, Release);
+        Self(())
+    }
+
+    /// The next one who requests what was in use a moment ago. None is there yet.
+    pub(super) fn next_request() -> Self {
+        STOP.store(AT_REQUEST, Release);
         Self(())
     }
 

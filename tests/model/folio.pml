@@ -59,6 +59,9 @@ end:	do
 			pgref--;
 		}
 #endif
+#ifdef SHARERS
+		d_step { TOUCH(); FORGET_SHARERS(f); }
+#endif
 		/* replay: folio.free.released folio.free.unpinned folio.free.alone */
 		/* The reset of the fields. */
 		d_step {
@@ -77,6 +80,9 @@ end:	do
 		d_step {
 			TOUCH();
 			CHECK(free_path_alone, cnt[f] == 0 && ours[f]);
+#ifdef SHARERS
+			CHECK_FORGOTTEN(f);
+#endif
 			ours[f] = false;
 #ifdef LARGE
 			shape[f] = SHAPE_OF(f);

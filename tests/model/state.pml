@@ -27,6 +27,11 @@ hidden byte free_path_alone;		/* the free path shares the folio with nobody */
 hidden byte count_is_right;		/* no reference is dropped twice or taken from 0 */
 hidden byte busy_is_unexpected;		/* warn_on_once!() of fault::insert() */
 hidden byte no_stale_pte;		/* a fault finds no page table entry of another block */
+hidden byte list_is_right;	/* a large folio knows who shares it, and how */
+hidden byte one_waits;		/* while files have parts of it, one has all, or one waits for the pins */
+hidden byte list_is_empty;	/* nobody shares a folio that is free */
+hidden byte closed_to_parts;	/* while parts are given back there are no new ones */
+hidden byte timers_help;	/* who is woken by a timer gets on */
 
 /* Folios: each is a page but with LARGE, where its first page has all of this. */
 byte cnt[NF];			/* reference count */
