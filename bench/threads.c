@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Two threads that fault at the same time. This is about time, not about
- * instructions: the clock is that of the machine.
+ * Threads that fault at the same time: what it takes two of them, and how often many that
+ * meet have to sleep. This is about time, not about instructions: the clock is that of the
+ * machine.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -86,7 +90,74 @@ static void threads(const struct env *e, const struct figure *f)
 	samples_report(e, f->metric, &s);
 }
 
+#define MEETING		64
+
+struct meeter {
+	pthread_t thread;
+	pthread_barrier_t *barrier;
+	char *page;
+	long switches;
+};
+
+static long switches(void)
+{
+	struct rusage r;
+
+	must(getrusage(RUSAGE_THREAD, &r));
+	return r.ru_nvcsw + r.ru_nivcsw;
+}
+
+static void *meet(void *arg)
+{
+	struct meeter *m = arg;
+
+	pthread_barrier_wait(m->barrier);
+	m->switches = -switches();
+	*(volatile char *)m->page = 1;
+	m->switches += switches();
+	return NULL;
+}
+
+/*
+ * Context switches of all threads that store to the same 2 MiB, which is shared with a clone: the
+ * first one copies it, for so long that the others meet at the lock of the entry.
+ */
+static double one_meeting(const struct env *e)
+{
+	struct meeter m[MEETING];
+	pthread_barrier_t barrier;
+	int fd = written_file(e, "bench", HUGE, true), clone = create_file(e, "clone", 0, 0);
+	char *p = map_sized(fd, HUGE, RW, true);
+	double sum = 0;
+
+	must(ioctl(clone, FICLONE, fd));
+	pthread_barrier_init(&barrier, NULL, MEETING);
+	for (int i = 0; i < MEETING; i++) {
+		m[i] = (struct meeter){ .barrier = &barrier, .page = p + i * PAGE };
+		check(!pthread_create(&m[i].thread, NULL, meet, &m[i]), "no thread");
+	}
+	for (int i = 0; i < MEETING; i++) {
+		pthread_join(m[i].thread, NULL);
+		sum += m[i].switches;
+	}
+	pthread_barrier_destroy(&barrier);
+	must(munmap(p, HUGE * PAGE));
+	drop_file(e, "bench", fd);
+	drop_file(e, "clone", clone);
+	return sum;
+}
+
+static void meetings(const struct env *e, const struct figure *f)
+{
+	struct samples s = samples_new(ROUNDS);
+
+	for (int i = 0; i < ROUNDS; i++)
+		samples_add(&s, one_meeting(e));
+	samples_report(e, f->metric, &s);
+}
+
 const struct figure thread_figures[] = {
+	{ "threads_meet", meetings, { 0 } },
 	{ "threads_own_file", threads, { false } },
 	{ "threads_one_file", threads, { true } },
 	{ }
