@@ -135,6 +135,8 @@ SILENT = {
 }
 
 _MODEL = CHECKOUT / "tests/model"
+# A model of its own, of steps that have their places in the other one.
+_OTHER = "sharers*.pml"
 _FUNCTION = re.compile(r"^(?:inline|proctype) (\w+)\(|^#define (\w+)\(")
 _MARK = re.compile(r"replay: ([\w. ]+?) \*/")
 # What the states here are made of, written.
@@ -145,7 +147,7 @@ _CONDITION = re.compile(r"^#(ifdef|ifndef|else|endif)\b *(\w*)")
 
 def _functions() -> Iterator[tuple[str, str]]:
     """The inlines, proctypes and macros of the model by place, with their text, mutations left out."""
-    for path in sorted(_MODEL.glob("*.pml")):
+    for path in sorted({*_MODEL.glob("*.pml")} - {*_MODEL.glob(_OTHER)}):
         place, body = "", ""
         conditions: list[tuple[bool, bool]] = []  # whether it is about a mutation, and is as without
         for line in path.read_text().splitlines():
