@@ -41,7 +41,7 @@ _STRESSORS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "maps": {
         "mmap": ("--mmap-file", "--mmap-async", "--mmap-write-check", "--mmap-bytes=8m"),
-        "mmaphuge": ("--mmaphuge-file", "--mmaphuge-mmaps=4"), "mmaptorture": ("--mmaptorture-bytes=8m",),
+        "mmaphuge": ("--mmaphuge-file", "--mmaphuge-mmaps=4"), "mmaptorture": ("--mmaptorture-bytes=16m",),
         "msync": ("--msync-bytes=4m",),
         **dict.fromkeys(("fault", "madvise", "msyncmany", "rmap"), ()),
     },
