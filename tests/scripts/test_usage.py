@@ -40,7 +40,7 @@ WRONG = {
     "demo 7": "unrecognized arguments: 7",
     "fsdax-pins --watch never": "--watch: never is not a time",
     "fuzz --programs 0": "--programs: it must be 1 or more, not 0",
-    "growth --tib 0": "--tib: 0 is not above 0",
+    "growth --tib 0": "--tib: it must be 1 or more, not 0",
     "htmldocs 7": "unrecognized arguments: 7",
     "kcsan nothing": "there is no step nothing: it is one of instrumented, planted",
     "matrix --series 6.1": "no series for Linux 6.1 here",

@@ -433,7 +433,6 @@ static bool possible(const struct env *e, const struct call *call)
 static size_t nth_sequence(const struct env *e, size_t n)
 {
 	const size_t all = ARRAY_SIZE(calls) * ARRAY_SIZE(calls), step = 37;
-
 	const size_t rest = (n * step + e->seed) % (all - 1);
 
 	if (!n)
