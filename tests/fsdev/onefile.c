@@ -25,7 +25,6 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
-#include <linux/platform_device.h>
 #include <linux/slab.h>
 #include <linux/writeback.h>
 
@@ -348,41 +347,23 @@ static const struct dax_holder_operations onefile_holder_ops = {
 	.notify_failure = onefile_notify_failure,
 };
 
-/* The DAX device that an open file is, or NULL: dax_dev_get() takes any number. */
-static struct device *onefile_device(struct file *file)
-{
-	struct inode *inode = file_inode(file);
-	struct kobject *parent;
-
-	if (!S_ISCHR(inode->i_mode))
-		return NULL;
-	parent = inode->i_cdev->kobj.parent;
-	/* It is a struct device if it is of the type that these have. */
-	if (!parent || get_ktype(parent) != get_ktype(&platform_bus.kobj) ||
-	    strcmp(dev_bus_name(kobj_to_dev(parent)), "dax"))
-		return NULL;
-	return kobj_to_dev(parent);
-}
-
 static int onefile_get_device(struct onefile *one, const char *path)
 {
 	struct file *file = filp_open(path, O_RDWR | O_NONBLOCK, 0);
 	struct dax_device *dax_dev = NULL;
-	struct device *dev;
 	int error = -ENODEV;
+	struct inode *inode;
 
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	dev = onefile_device(file);
-	if (dev)
-		dax_dev = dax_dev_get(file_inode(file)->i_rdev);
+	inode = file_inode(file);
+	if (S_ISCHR(inode->i_mode))
+		dax_dev = dax_dev_get(inode->i_rdev);
 	if (dax_dev)
 		error = fs_dax_get(dax_dev, one, &onefile_holder_ops);
 	if (!error) {
-		one->dev = get_device(dev);
+		one->dev = get_device(kobj_to_dev(inode->i_cdev->kobj.parent));
 		one->dax_dev = dax_dev;
-		/* fsdev does not say so: without it, no dirty page is flushed. */
-		dax_write_cache(dax_dev, true);
 	}
 	put_dax(dax_dev);
 	fput(file);
@@ -394,10 +375,7 @@ static void onefile_free(struct onefile *one)
 	if (one->dax_dev) {
 		/* A removal that has found this mount ends first. */
 		device_lock(one->dev);
-		if (one->gone)
-			put_dax(one->dax_dev);
-		else
-			fs_put_dax(one->dax_dev, one);
+		fs_put_dax(one->dax_dev, one);
 		device_unlock(one->dev);
 		put_device(one->dev);
 	}

@@ -171,13 +171,40 @@ static void mapping_outlives_the_driver(const struct env *e)
 	check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
 	must_unload();
 	check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
-	unmap_device(&d);
-	/* Not before, see D40. */
 	check(dax_bind(d.name, "device_dax"), "bind %s: %m", d.name);
-	map_device(&d, SIZE);
 	check_page(d.map, 1, "with the next driver, without the module");
 	unmap_device(&d);
+	map_device(&d, SIZE);
+	check_page(d.map, 1, "in a mapping of that driver");
+	unmap_device(&d);
 	check(!unbind_device(&d), "unbind failed");
+}
+
+/* Whoever has it open when the driver goes and comes has it open, and nobody else is hurt. */
+static void bound_while_open(const struct env *e)
+{
+	struct device d, again;
+
+	make_device(e, "2M", &d);
+	memcpy(again.name, d.name, sizeof(d.name));
+	map_device(&d, SIZE);
+	fill_page(d.map, 1);
+	for (int round = 0; round < 2; round++) {
+		check(!unbind_device(&d), "unbind failed");
+		check(try_load(d.map, NULL) == SIGBUS, "a page is there that has no device");
+		check(dax_bind(d.name, "device_dax"), "bind %s: %m", d.name);
+		check_page(d.map, 1, "in the mapping of before");
+		map_device(&again, SIZE);
+		check_page(again.map, 1, "in a mapping of now");
+		if (round)
+			unmap_device(&d);
+		unmap_device(&again);
+	}
+	map_device(&again, SIZE);
+	check_page(again.map, 1, "when all that had it open are gone");
+	unmap_device(&again);
+	check(!unbind_device(&d), "unbind failed");
+	must_unload();
 }
 
 /* Who maps a page that fails is told so, and nobody waits for it afterwards. */
@@ -326,6 +353,7 @@ static const struct test tests[] = {
 	{ "R2 a DAX device is mapped in pieces", mapped_in_pieces, BOUND_ONLY },
 	{ "R16 a mapping of a DAX device outlives driver and module", mapping_outlives_the_driver,
 	  BOUND_ONLY },
+	{ "D40 a DAX device that is open is bound once more", bound_while_open, BOUND_ONLY },
 	{ "R13 memory of a DAX device fails, 4 KiB", memory_of_4k_fails, BOUND_ONLY },
 	{ "R13 memory of a DAX device fails, 2 MiB", memory_of_2m_fails, BOUND_ONLY },
 	{ "R16 a DAX device is memory of the kernel for a while", memory_of_the_kernel,
