@@ -65,6 +65,13 @@ double measured_since(uint64_t from);
 /* What an operation on pages 0 to @pages of a file costs; truncate: to nothing. */
 double op_cost(enum op what, int fd, size_t pages);
 
+#define BOUND_NAME	64	/* what a driver calls its device, with what ends it */
+
+/* The CPU time of a mount, by the provider of before; of the unbind of a mounted device. */
+uint64_t mount_cost(const struct env *e);
+uint64_t unbind_cost(const struct env *e, char name[BOUND_NAME]);
+void umount_and_bind(const struct env *e, const char *name);
+
 struct figure {
 	const char *metric;
 	void (*run)(const struct env *e, const struct figure *f);

@@ -119,35 +119,49 @@ static pid_t mapping_process(const struct env *e, size_t pages, int *end)
 	return pid;
 }
 
-/* Mounted again, by the same provider. */
-static void mount_again(const struct env *e)
+uint64_t mount_cost(const struct env *e)
 {
 	const char *bind = strcmp(e->label, "rust") ? "N" : "Y";
+	uint64_t from;
 
 	check(write_text("/sys/module/rust_fsdax/parameters/bind", bind), "bind: %m");
+	from = thread_cpu_ns();
 	check(!mount(e->dev, e->dir, e->fs, 0, "dax=always"), "mount %s: %m", e->dev);
+	return thread_cpu_ns() - from;
+}
+
+uint64_t unbind_cost(const struct env *e, char name[BOUND_NAME])
+{
+	uint64_t from;
+
+	device_name(e->dev, name, BOUND_NAME);
+	from = thread_cpu_ns();
+	check(device_unbind(name), "unbind %s: %m", name);
+	return thread_cpu_ns() - from;
+}
+
+void umount_and_bind(const struct env *e, const char *name)
+{
+	must(umount(e->dir));
+	check(device_bind(name), "cannot bring %s back: %m", e->dev);
 }
 
 /* The CPU time of who unbinds the driver, while another process maps some pages of the device. */
 static double removal_cost(const struct env *e, size_t pages)
 {
-	char name[64];
+	char name[BOUND_NAME];
 	pid_t user = -1;
 	uint64_t cost;
 	int end;
 
-	device_name(e->dev, name, sizeof(name));
 	if (pages)
 		user = mapping_process(e, pages, &end);
-	cost = thread_cpu_ns();
-	check(device_unbind(name), "unbind %s: %m", name);
-	cost = thread_cpu_ns() - cost;
+	cost = unbind_cost(e, name);
 	if (pages) {
 		close(end);
 		must(waitpid(user, NULL, 0));
 	}
-	must(umount(e->dir));
-	check(device_bind(name), "cannot bring %s back: %m", e->dev);
+	umount_and_bind(e, name);
 	return cost;
 }
 
@@ -158,7 +172,7 @@ static void removal(const struct env *e, const struct figure *f)
 
 	for (int i = 0; i < ROUNDS; i++) {
 		if (i)
-			mount_again(e);
+			mount_cost(e);
 		samples_add(&s, removal_cost(e, f->arg[0]));
 	}
 	report(e, f->metric, samples_median(&s));

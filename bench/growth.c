@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -110,36 +109,11 @@ static double umount_cost(const struct env *e)
 	return thread_cpu_ns() - from;
 }
 
-static double mount_cost(const struct env *e)
-{
-	const char *bind = strcmp(e->label, "rust") ? "N" : "Y";
-	uint64_t from;
-
-	check(write_text("/sys/module/rust_fsdax/parameters/bind", bind), "bind: %m");
-	from = thread_cpu_ns();
-	check(!mount(e->dev, e->dir, e->fs, 0, "dax=always"), "mount %s: %m", e->dev);
-	return thread_cpu_ns() - from;
-}
-
-/* Nothing is mounted afterwards. */
-static double removal_cost(const struct env *e)
-{
-	char name[64];
-	uint64_t cost;
-
-	device_name(e->dev, name, sizeof(name));
-	cost = thread_cpu_ns();
-	check(device_unbind(name), "unbind %s: %m", name);
-	cost = thread_cpu_ns() - cost;
-	must(umount(e->dir));
-	check(device_bind(name), "cannot bring %s back: %m", e->dev);
-	return cost;
-}
-
 static void growth(const struct env *e, const struct figure *f)
 {
 	const size_t inodes = f->arg[0], entries = f->arg[1];
 	const bool ours = !strcmp(e->label, "rust");
+	char name[BOUND_NAME];
 
 	create_files(e, inodes, entries);
 	/* What has just been written is not a part of it. */
@@ -156,10 +130,12 @@ static void growth(const struct env *e, const struct figure *f)
 	if (entries)
 		tell(e, f, "break", break_cost(e, entries));
 	/* With stock, whoever has an entry of a device that is gone is lost. */
-	if (ours || (!inodes && !entries))
-		tell(e, f, "removal", removal_cost(e));
-	else
+	if (ours || (!inodes && !entries)) {
+		tell(e, f, "removal", unbind_cost(e, name));
+		umount_and_bind(e, name);
+	} else {
 		umount_cost(e);
+	}
 }
 
 const struct figure growth_figures[] = {
