@@ -67,9 +67,11 @@ double op_cost(enum op what, int fd, size_t pages);
 
 #define BOUND_NAME	64	/* what a driver calls its device, with what ends it */
 
-/* The CPU time of a mount, by the provider of before; of the unbind of a mounted device. */
+/* The CPU time of a mount, by the provider of before. */
 uint64_t mount_cost(const struct env *e);
+/* The CPU time of the unbind of a device that is mounted, and what the driver calls it. */
 uint64_t unbind_cost(const struct env *e, char name[BOUND_NAME]);
+/* What has to follow. */
 void umount_and_bind(const struct env *e, const char *name);
 
 struct figure {

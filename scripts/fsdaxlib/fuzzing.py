@@ -35,7 +35,9 @@ _LIMITS = {"s": (0, _SLOTS), "f": (0, _FILES), "p": (0, _MAX_PAGES), "P": (0, _M
 _OP = re.compile(r'^OP\((\w+), (\d+), "(\w*)", (ANY|XFS)\)$', re.MULTILINE)
 # Nothing is known of the data afterwards: late in a program.
 _ENDINGS = frozenset(("poison", "shut_down", "unbind"))
-_NOT_TOGETHER = frozenset(("remap", "splice_out", "read"))
+# splice() into a pipe has that locked while it waits for the lock of the file: who has this and waits for a page in
+# the pipe waits for ever, with any provider.
+_NOT_TOGETHER = frozenset(("remap", "splice_in", "splice_out", "read"))
 
 
 @dataclass(frozen=True)

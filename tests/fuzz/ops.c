@@ -120,6 +120,9 @@ static void op_remap(const long *a)
 		if (v->prot[i] != v->prot[0] || v->prot[0] == UNMAPPED)
 			return refuse();
 	if (do_remap(a[0], pages, a[2])) {
+		/* Pieces with advice of their own, or watched ones, are mappings of their own. */
+		if (errno == EFAULT)
+			return refuse();
 		succeeded(-1, "mremap");
 		return;
 	}
@@ -621,9 +624,8 @@ static void op_splice_in(const long *a)
 
 	if (!has_pages(a[0], a[1], pages) || spoilt(a[0]))
 		return;
-	if (now.phase == MARK)
-		sh->loose_pipes = true;
-	if (now.phase == MARK || (now.phase == ALONE && q->used + pages > PIPE_PAGES))
+	/* Beside others: see _NOT_TOGETHER of scripts/fsdaxlib/fuzzing.py. */
+	if (now.phase != ALONE || q->used + pages > PIPE_PAGES)
 		return refuse();
 	n = do_splice_in(a[0], a[1], pages, a[3]);
 	if (!spliced(n, "splice"))

@@ -24,7 +24,7 @@ CONFIG_SPARSEMEM_VMEMMAP=y
 """
 FOR_OTHERS = {"__dax_bind_provider",
               "dax_bind_device", "dax_bind_provider", "dax_break_layout_range", "dax_iomap_pud_fault",
-              "dax_provider_key", "dax_unbind_device", "dax_unbind_provider", "dev_dax_add_cdev", "pgmap_alloc_folios",
+              "dax_provider_key", "dax_unbind_device", "dax_unbind_provider", "dev_dax_set_fops", "pgmap_alloc_folios",
               "pgmap_offset", "pgmap_request_folio"}
 PROGRAMS = {"rustc": "rustc 1.96.1 (31fca3adb 2026-06-26)", "clang": "Debian clang version 19.1.7",
             "bindgen": "bindgen 0.71.1", "ld.lld": "Debian LLD 19.1.7"}

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -127,7 +128,46 @@ static void stock_is_refused(const struct env *e)
 	check(!module_unload(), "cannot unload the module: %m");
 }
 
+static bool maps(int fd, char **p)
+{
+	*p = mmap(NULL, HUGE * PAGE, RW, MAP_SHARED, fd, 0);
+	return *p != MAP_FAILED;
+}
+
+/* Each file is of the driver that the device had when it was opened, whoever has it open. */
+static void opened_by_the_driver(const struct env *e)
+{
+	int fd[3];
+	struct side s;
+	char *p, *q;
+
+	check(e->ko && !module_load(e->ko), "cannot load the module: %m");
+	prepare_side(e->dev, true, &s);
+	module_bind(true);
+	fd[0] = must(open(s.dev, O_RDWR | O_CLOEXEC));
+	check(!maps(fd[0], &p) && errno == ENODEV, "mmap of an fsdev device: %m");
+	dax_give_to(s.name, "device_dax");
+	check(!maps(fd[0], &p) && errno == ENODEV, "mmap of what fsdev has opened: %m");
+	fd[1] = must(open(s.dev, O_RDWR | O_CLOEXEC));
+	check(maps(fd[1], &p), "mmap with the driver device_dax: %m");
+	fill_page(p, 1);
+	check(dax_unbind(s.name, "device_dax"), "unbind: %m");
+	check(open(s.dev, O_RDWR | O_CLOEXEC) < 0 && errno == ENXIO, "open without a driver: %m");
+	dax_give_to(s.name, DRIVER);
+	check(try_load(p, NULL) == SIGBUS, "a page of another driver");
+	fd[2] = must(open(s.dev, O_RDWR | O_CLOEXEC));
+	check(!maps(fd[2], &q) && errno == ENODEV, "mmap of an fsdev device: %m");
+	mount_side(&s);
+	umount_side(&s);
+	must(munmap(p, HUGE * PAGE));
+	for (size_t i = 0; i < ARRAY_SIZE(fd); i++)
+		close(fd[i]);
+	check(!module_unload(), "cannot unload the module: %m");
+}
+
 static const struct test tests[] = {
+	{ "D40 whoever opens a DAX device gets the driver that it has", opened_by_the_driver,
+	  BOUND_ONLY },
 	{ "R15 a mount of an fsdev device that is refused keeps nothing", bad_mounts, BOUND_ONLY },
 	{ "R16 no fsdev device is mounted that stock would serve, if so told", stock_is_refused,
 	  BOUND_ONLY },
