@@ -75,7 +75,7 @@ class Generating(unittest.TestCase):
 
     def test_every_operation_comes_where_it_can(self) -> None:
         for fs in ("ext4", "xfs"):
-            found = {line.op for seed in range(400) for line in fuzzing.generate(seed, fs)}
+            found = {line.op for seed in range(1000) for line in fuzzing.generate(seed, fs)}
             self.assertEqual(found, {op.name for op in fuzzing.table().values() if fs == "xfs" or not op.xfs})
 
     def test_each_value_is_stored_by_one_line(self) -> None:
