@@ -75,6 +75,12 @@ class Boots(unittest.TestCase):
             self.assertEqual(script.boots(name, wanted), [script.Boot(name, wanted)])
         self.assertEqual(script.boots("power.py", []), [])
 
+    def test_those_that_may_hang_end_sooner(self) -> None:
+        for provider, limit in ((None, 7200), ("rust", 7200), ("stock", guest.DEFAULT_TIMEOUT_S + 300)):
+            args = argparse.Namespace(timeout=7200, power=20)
+            self.assertEqual(script.Boot("power.py", ["lmdb"], provider).limit(args), limit)
+        self.assertEqual(script.Boot("power.py", ["lmdb"], "stock").limit(argparse.Namespace(timeout=9, power=20)), 9)
+
     def test_deadly_ones(self) -> None:
         deadly = clients.DEADLY[0]
         boots = script.boots("power.py", ["lmdb", deadly, "libpmemobj"])
