@@ -2,11 +2,11 @@
 /*
  * fio and dbench want System V shared memory for what their processes share, and
  * the kernels of the guests have none (CONFIG_SYSVIPC): one shared mapping will do.
- * dbench has its processes wait until a semaphore is 0, and counts who waits.
+ * dbench adds to a semaphore, has its processes wait until that is 0, counts who waits,
+ * and takes away again.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -66,27 +66,22 @@ int semget(key_t key, int semaphores, int flags)
 
 int semctl(int id, int number, int command, ...)
 {
-	va_list args;
-
 	(void)id;
 	(void)number;
-	if (command == GETZCNT)
-		return semaphore->waiting;
-	if (command == SETVAL) {
-		va_start(args, command);
-		semaphore->value = va_arg(args, int);
-		va_end(args);
-	}
-	return 0;
+	return command == GETZCNT ? semaphore->waiting : 0;
 }
 
-int semop(int id, struct sembuf *operations, size_t count)
+int semop(int id, struct sembuf *operation, size_t count)
 {
 	(void)id;
-	(void)operations;
 	(void)count;
+	if (operation->sem_op) {
+		semaphore->value += operation->sem_op;
+		return 0;
+	}
 	semaphore->waiting++;
 	while (semaphore->value)
 		usleep(1000);
+	semaphore->waiting--;
 	return 0;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What run.py and power.py share: commands, mounts, promises, and what the kernel says."""
 
+import ctypes
 import os
 import re
 import subprocess
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsdaxlib import clients
+
+_LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 
 class Wrong(Exception):
@@ -72,11 +75,20 @@ def checked(name: str, store: Path, seed: int, promised: int, begun: int) -> Non
 def mounted(kind: str, options: str, what: str | Path, at: Path) -> Iterator[Path]:
     """A mount, for as long as it is used."""
     at.mkdir(exist_ok=True)
-    call("mount", "-t", kind, "-o", options, what, at)
+    # Programs for these would take longer than what they do.
+    _system("mount", str(what), str(at), kind, 0, options)
     try:
         yield at
     finally:
-        call("umount", at)
+        _system("umount2", str(at), 0)
+
+
+def _system(name: str, *arguments: str | int) -> None:
+    """A call of the C library, which returns 0; OSError if it fails."""
+    words = [word.encode() if isinstance(word, str) else ctypes.c_ulong(word) for word in arguments]
+    if getattr(_LIBRARY, name)(*words):
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name} {' '.join(map(str, arguments))}: {os.strerror(error)}")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ medium, which recovers file system and store as after a boot, and is compared wi
 """
 
 import argparse
-import hashlib
 import os
 import random
 import shutil
@@ -49,9 +48,13 @@ WORK = {
 }
 
 
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sync(path: Path) -> None:
+    """Sync a file or a directory."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 class Client:
@@ -60,7 +63,7 @@ class Client:
     def __init__(self, what: Failing, work: Work, path: Path) -> None:
         self._what, self._work, self._counts = what, work, path
         self._chance = random.Random(work.seed)
-        self._snapshot = ""
+        self._snapshot = b""
         self._child = subprocess.Popen([clients.PROGRAMS / what.name, "run", work.place / what.store, path,
                                         str(work.seed), "0", *what.how], stdout=subprocess.PIPE, text=True)
 
@@ -70,13 +73,14 @@ class Client:
         self._go_on()
         promised, begun = map(int, call(clients.PROGRAMS / "power", str(_NUMBER[provider]), self._counts).split())
         self._child.send_signal(signal.SIGSTOP)
+        work.operations = promised
         work.failures += 1
         work.inside += begun > promised
         try:
             with mounted(fs, _OPTIONS[fs], _COPY, _AFTER) as after:
                 place = after / work.place.name
                 checked(what.name, place / what.store, work.seed, promised, begun)
-                if self._snapshot and digest(place / "snapshot") != self._snapshot:
+                if self._snapshot and (place / "snapshot").read_bytes() != self._snapshot:
                     raise Wrong("the snapshot has changed")
         except (Wrong, OSError) as wrong:
             work.wrong(f"failure {work.failures}: {wrong}")
@@ -114,13 +118,21 @@ class Client:
         snapshot = self._work.place / "snapshot"
         snapshot.unlink(missing_ok=True)
         call("cp", "--reflink=always", self._work.place / self._what.data, snapshot)
-        call("sync", snapshot)
-        call("sync", self._work.place)
-        self._snapshot = digest(snapshot)
+        sync(snapshot)
+        sync(self._work.place)
+        self._snapshot = snapshot.read_bytes()
 
 
-def attempt(fs: str, client: str, provider: str, args: argparse.Namespace, log: Log) -> clients.Outcome:
-    """Let the power fail under one client on one mount."""
+def attempt(client: str, provider: str, args: argparse.Namespace, log: Log) -> None:
+    """Let the power fail under one client on one mount; say how it stands after each time: the kernel may die."""
+    splats = 0
+
+    def tell() -> None:
+        nonlocal splats
+        splats += count_splats(log.new())
+        print(clients.line_of(clients.Outcome(args.fs, client, provider, work.operations, work.errors, splats,
+                                              " ".join(work.said)[:2000], work.failures, work.inside)), flush=True)
+
     place = Path("/mnt") / provider / "client"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
@@ -132,14 +144,14 @@ def attempt(fs: str, client: str, provider: str, args: argparse.Namespace, log: 
             running = Client(what, work, path)
             try:
                 for _ in range(args.failures):
-                    running.fail(fs, provider)
+                    running.fail(args.fs, provider)
+                    tell()
             finally:
                 running.end()
         except (Wrong, OSError, ValueError) as error:
             work.wrong(f"{type(error).__name__}: {error}")
     shutil.rmtree(place, ignore_errors=True)
-    return clients.Outcome(fs, client, provider, work.operations, work.errors, count_splats(log.new()),
-                           " ".join(work.said)[:2000], work.failures, work.inside)
+    tell()
 
 
 def main() -> int:
@@ -148,6 +160,7 @@ def main() -> int:
     parser.add_argument("seed", type=int)
     parser.add_argument("failures", type=int)
     parser.add_argument("clients", nargs="+", choices=clients.FAILING)
+    parser.add_argument("--provider", choices=clients.PROVIDERS, help="not on the other mount")
     args = parser.parse_args()
     log = Log()
     if not served_as_wanted(log):
@@ -155,9 +168,9 @@ def main() -> int:
     # What is left is looked at by fs/dax.c, without DAX.
     Path("/sys/module/rust_fsdax/parameters/bind").write_text("N")
     for client in args.clients:
-        for provider in clients.PROVIDERS:
+        for provider in [args.provider] if args.provider else clients.PROVIDERS:
             print(f"{client} on {provider} ...", flush=True)
-            print(clients.line_of(attempt(args.fs, client, provider, args, log)), flush=True)
+            attempt(client, provider, args, log)
     return 0
 
 
