@@ -99,6 +99,34 @@ static void shared_in_2m(const struct env *e)
 	must(ftruncate(b, 0));
 }
 
+/* One file, mapped where 2 MiB fit and where not: fs/dax.c puts a page over a part of 2 MiB. */
+static void pieces_of_one_file(const struct env *e)
+{
+	for (int store = 0; store < 2; store++) {
+		int a = create_huge(e, "a", 1), b = new_file(e, "b");
+		char *big = map_file_huge(a, HUGE, RW), *small = map_file(a, 16, RW);
+
+		for (size_t i = 0; i < HUGE; i++)
+			fill_page(big + i * PAGE, 100 + i);
+		must(fsync(a));
+		clone_all(b, a);
+		check_page(big + 2 * PAGE, 102, "2 MiB of a");
+		if (store)
+			fill_page(small, 1);
+		for (size_t i = 0; i < 16; i++)
+			check_page(small + i * PAGE, store && !i ? 1 : 100 + i, "4 KiB of a");
+		for (size_t i = 0; i < HUGE; i++)
+			check_page(big + i * PAGE, store && !i ? 1 : 100 + i, "a after that");
+		expect(NULL, b, 0, HUGE, 100, "b");
+		must(munmap(big, HUGE * PAGE));
+		must(munmap(small, 16 * PAGE));
+		close(a);
+		close(b);
+		must(unlink(in_dir(e, "a")));
+		must(unlink(in_dir(e, "b")));
+	}
+}
+
 /* A clone whose page offsets have another alignment has single pages of the large folio. */
 static void out_of_step(const struct env *e)
 {
@@ -364,6 +392,7 @@ static const struct test tests[] = {
 	{ "R1 2 MiB and 4 KiB pages of one extent", sizes_collide, BOUND },
 	{ "R24 clones of 2 MiB extents are mapped by 2 MiB, and split alone", shared_in_2m, BOUND },
 	{ "R24 clones that are out of step share pages of 2 MiB", out_of_step, BOUND },
+	{ "D55 4 KiB of a clone are mapped beside its 2 MiB", pieces_of_one_file, BOUND },
 	{ "R11 clones in use by many threads", clones_race, BOUND },
 	{ "R11 clones of 2 MiB pages in use by many threads", huge_clones_race, BOUND },
 	{ "R24 clones of a file that is read by 2 MiB meanwhile", clones_beside_readers, BOUND },
