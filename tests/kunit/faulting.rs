@@ -69,6 +69,8 @@ pub(super) struct Extent {
     pub(super) error: i32,
     /// How many pages it has, if it is not large.
     pub(super) pages: Option<usize>,
+    /// Whether there is no block.
+    pub(super) hole: bool,
     /// An errno that `fsync()` fails with.
     pub(super) sync_error: i32,
 }
@@ -181,7 +183,10 @@ unsafe extern "C" fn iomap_begin(
         length: extent
             .pages
             .map_or(1 << 40, |n| (n << bindings::PAGE_SHIFT) as u64),
-        type_: bindings::IOMAP_MAPPED as u16,
+        type_: match extent.hole {
+            true => bindings::IOMAP_HOLE as u16,
+            false => bindings::IOMAP_MAPPED as u16,
+        },
         flags: if extent.shared {
             bindings::IOMAP_F_SHARED as u16
         } else {
@@ -224,6 +229,8 @@ unsafe extern "C" fn iomap_end(
 pub(super) const VM_SYNC: usize = 1 << 23;
 /// `VM_SHARED`.
 const VM_SHARED: usize = 1 << 3;
+/// `VM_READ`, `VM_MAYSHARE` and `VM_SOFTDIRTY`: what 1 GiB may be mapped for.
+const VM_ANY: usize = 1 << 0 | 1 << 7 | 1 << 27;
 
 /// What a fault is about.
 #[derive(Clone, Copy)]
@@ -251,7 +258,10 @@ impl About {
                 Order::Pte => (0, 0),
                 Order::Pmd | Order::Pud => (0, usize::MAX),
             },
-            vm_flags: VM_SYNC | VM_SHARED,
+            vm_flags: match order {
+                Order::Pte | Order::Pmd => VM_SYNC | VM_SHARED,
+                Order::Pud => VM_SYNC | VM_SHARED | VM_ANY,
+            },
             write,
             copy: false,
         }
@@ -373,6 +383,7 @@ impl Faulted {
 
     fn with_any<R>(&self, about: About, f: impl FnOnce(Fault<'_>) -> R) -> Result<R> {
         let mut pmd = KBox::<bindings::pmd_t>::zeroed(GFP_KERNEL)?;
+        let mut pud = KBox::<bindings::pud_t>::zeroed(GFP_KERNEL)?;
         let mut file = KBox::<bindings::file>::zeroed(GFP_KERNEL)?;
         let mut vma = KBox::<bindings::vm_area_struct>::zeroed(GFP_KERNEL)?;
         let mut vmf = KBox::<bindings::vm_fault>::zeroed(GFP_KERNEL)?;
@@ -392,6 +403,7 @@ impl Faulted {
             real_address: about.address,
         };
         vmf.pmd = &raw mut *pmd;
+        vmf.pud = &raw mut *pud;
         if about.copy {
             vmf.cow_page = core::ptr::dangling_mut();
         }
