@@ -194,6 +194,16 @@ class Attempt(unittest.TestCase):
         self.assertEqual(self.attempt(), ("survived", "", ["kunit-module", *runs]))
         self.assertEqual(self.attempt(kunit_only=True), ("survived", "", ["kunit-module"]))
 
+    def test_without_a_mistake_it_is_built_once(self) -> None:
+        build = mock.Mock(return_value=Path("x.ko"))
+        with mock.patch.object(self.worker, "build", build), mock.patch.object(mutants, "_object", return_value="1234"):
+            for key in ("one", "one", "two"):
+                self.shared.kunit.key = key
+                self.worker._object = ""
+                self.worker.baseline()
+                self.assertEqual(self.worker._object, "1234")
+        self.assertEqual(build.call_count, 2)
+
     def test_suites_that_get_there_run_quickest_first(self) -> None:
         self.attempt(kunit="not ok: a")
         self.suites.assert_called_once_with(Path("x.ko"), ["quick", "slow"], 30 * 4 + 60)
