@@ -33,7 +33,10 @@ mod tests {
                 Mounted,
                 TestPgmap, //
             },
-            probe::skip,
+            probe::{
+                skip,
+                HAS_PUD, //
+            },
             thread::Thread, //
         },
         mapping::{
@@ -228,6 +231,10 @@ mod tests {
     fn r20_a_fault_of_1_gib_says_why_it_falls_back() -> Result {
         const PUD: usize = Order::Pud.pages();
 
+        if !HAS_PUD {
+            skip(c"the kernel has no huge puds");
+            return Ok(());
+        }
         let pgmap = TestPgmap::with(Layout::Gib)?;
         let extent = Extent::default();
         let (file, mounted) = faulted(&pgmap, extent)?;
@@ -235,7 +242,7 @@ mod tests {
             fault.pud_does_not_fit(usize::MAX)
         })?;
         if never {
-            skip(c"neither kernel nor CPU maps 1 GiB");
+            skip(c"the CPU has no pages of 1 GiB");
             return Ok(());
         }
         file.file.set_pages(PUD as i64 - 1);
@@ -289,13 +296,17 @@ mod tests {
 
     #[test]
     fn r20_a_fault_of_1_gib_is_counted_once() -> Result {
+        if !HAS_PUD {
+            skip(c"the kernel has no huge puds");
+            return Ok(());
+        }
         let pgmap = TestPgmap::with(Layout::Gib)?;
         let (file, _mounted) = faulted(&pgmap, Extent::default())?;
         let bytes = (Order::Pud.pages() * bindings::PAGE_SIZE) as i64;
 
         let (ret, _) = file.fault(5, Order::Pud, true)?;
         if ret == vm_fault::FALLBACK {
-            skip(c"neither kernel nor CPU maps 1 GiB");
+            skip(c"the CPU has no pages of 1 GiB");
             return Ok(());
         }
         check_eq!(ret, vm_fault::NEEDDSYNC);
