@@ -2,7 +2,7 @@
 
 //! What faults ask the filesystem for, and what they tell it afterwards.
 //!
-//! Rules: none. It allocates, journals and takes back by what it is told.
+//! Rules: none, the filesystem allocates, journals and takes back by what it is told.
 
 use kernel::prelude::*;
 
