@@ -11,16 +11,17 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from . import cache, coverage, guest, kernel, ktap, module, mutating, programs, suites
 from .mutating import Mutant
 from .progress import BUILD, CHECKOUT, Fail, shown, step
+from .reach import Counted, Reach, dumps, kunit_suites, taken
 
 RESULTS = BUILD / "results/mutants.json"
 EXPLANATIONS = CHECKOUT / "tests/mutants/survivors"
@@ -28,8 +29,8 @@ _OUT = BUILD / "mutants"
 # What the module is made of, for the key of the results.
 _SOURCES = ("src", "csrc", "rust", "include", "Kbuild")
 _COPIED = (*_SOURCES, "dkms.conf", "tests/kunit", "tests/compile-fail")
-# What may fail without any mistake after it was changed.
-_TESTS = ("tests/kunit", "tests/vm")
+# What tests are made of, for the keys of what they get to.
+_KUNIT, _SCENARIOS = ("tests/kunit",), ("tests/vm", "tests/fsdev")
 
 KILLED, SURVIVED, REFUSED, SAME = "killed", "survived", "refused", "same"
 # What may be no mutant at all, or is none: not part of any rate.
@@ -39,7 +40,7 @@ KUNIT = "kunit-module"
 # A hang is seen when a test takes so many times as long as without a mistake, and this besides.
 _SLOWER, _SLACK_S = 4, 60
 _BASELINE_TIMEOUT_S = 1200
-_WATCH_S = 1.0
+_WATCH_S = 0.2
 # Suites say something for each case, and those take a second at most: this is for a busy host.
 _QUIET_S = 90
 # What tests/kunit/thread.rs says, again and again, when it cannot go on.
@@ -111,7 +112,7 @@ SCENARIOS: tuple[tuple[str, tuple[Run, ...]], ...] = (
     ("src/mapping/superblock.rs", (_REMOVAL, _MODULE, _OBSERVE)),
     ("src/mapping/vmf.rs", (_DATA, _HOLES, _HUGE, _AROUND)),
     ("src/mapping/waiters.rs", (_EVICT, _REMOVAL, _OBSERVE)),
-    ("src/mapping/*", (_LAYOUT, _DIRTY, _POISON, _HUGE, _RANDOM)),
+    ("src/mapping/*", (_BREAKS, _LAYOUT, _DIRTY, _POISON, _HUGE, _RANDOM)),
     ("src/pgmap/*", (_DATA, _HUGE, _FSDEV)),
     ("src/provider/*", (_DATA, _DIRTY, _POISON, _MODULE, _FSDEV)),
     ("src/*", (_MODULE, _DATA)),
@@ -134,7 +135,7 @@ class Outcome:
     change: str
     result: str
     by: str = ""  # the test that saw it, and how
-    tests: list[str] = field(default_factory=list)  # what ran
+    tests: list[str] = field(default_factory=list)  # what ran, or does not get there
     seconds: int = 0
 
 
@@ -144,9 +145,7 @@ class Results:
 
     path: Path
     source: str
-    tests: str
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    seconds: dict[str, int] = field(default_factory=dict)  # what these tests take without a mistake, and pass
 
     def read(self) -> None:
         """Take those of before; what was of other sources is kept beside them."""
@@ -157,13 +156,12 @@ class Results:
             self.path.rename(self.path.with_name(f"mutants-{text['source']}.json"))
             return
         self.outcomes = {name: Outcome(**outcome) for name, outcome in text["mutants"].items()}
-        self.seconds = text["seconds"] if text["tests"] == self.tests else {}
 
     def save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(
-            {"source": self.source, "tests": self.tests, "rate": rate(self.outcomes.values()), "seconds": self.seconds,
+            {"source": self.source, "rate": rate(self.outcomes.values()),
              "mutants": {name: asdict(outcome) for name, outcome in self.outcomes.items()}}, indent=1) + "\n")
         partial.replace(self.path)
 
@@ -176,11 +174,6 @@ def key(mutant: Mutant) -> str:
 def source_key(checkout: Path = CHECKOUT) -> str:
     """Changes with the sources of the module, but not with the tests."""
     return _key(checkout, _SOURCES)
-
-
-def key_of_tests(checkout: Path = CHECKOUT) -> str:
-    """Changes with the tests."""
-    return _key(checkout, _TESTS)
 
 
 def _key(checkout: Path, names: Sequence[str]) -> str:
@@ -291,16 +284,33 @@ class _Watch(threading.Thread):
         self.join()
 
 
+class Shared:
+    """What all workers have in common."""
+
+    def __init__(self, built: kernel.Built, jobs: int) -> None:
+        self.built = built
+        self.guests = threading.Semaphore(jobs)
+        self.measuring = threading.Lock()
+        self.suites = kunit_suites()
+        self.kunit = Reach(_OUT / "reach-kunit.json", _key(CHECKOUT, (*_SOURCES, *_KUNIT)))
+        self.scenarios = Reach(_OUT / "reach-scenarios.json", _key(CHECKOUT, (*_SOURCES, *_SCENARIOS)))
+
+    @cached_property
+    def counted(self) -> Counted:
+        """The module that counts what runs."""
+        return Counted(self.built, _OUT / "counted")
+
+
 class Worker:
     """Has a copy of the checkout, and tries one mutant at a time."""
 
-    def __init__(self, number: int, built: kernel.Built, results: Results, lock: threading.Lock) -> None:
-        self._built, self._results, self._lock = built, results, lock
+    def __init__(self, number: int, shared: Shared) -> None:
+        self._shared = shared
         self._dir = _OUT / str(number)
         self._tree = self._dir / "tree"
         self._watch: _Watch | None = None
         self._stopped = False
-        self._objects: dict[bool, str] = {}
+        self._object = ""
         self._copy()
 
     def _copy(self) -> None:
@@ -318,76 +328,98 @@ class Worker:
 
     def build(self, *, kunit: bool) -> Path | None:
         kind = "kunit" if kunit else "plain"
-        return module.build_changed(self._built, self._tree, self._dir / kind, kunit=kunit,
+        return module.build_changed(self._shared.built, self._tree, self._dir / kind, kunit=kunit,
                                     log=self._dir / f"build-{kind}.log")
 
     def baseline(self) -> None:
-        """Build the module without a mistake, whose tests must pass."""
+        """Build the module without a mistake, unless it is known what becomes of it."""
+        kept, key = self._dir / "baseline", f"{self._shared.kunit.key} {self._shared.built.entry.name}"
+        if kept.exists() and (known := kept.read_text().rpartition(" "))[0] == key:
+            self._object = known[2]
+            return
         ko = self.build(kunit=True)
         if not ko:
             raise Fail(f"The module does not compile as it is: read {shown(self._dir)}/build-kunit.log.")
-        self._objects[True] = _object(ko)
-        with self._lock:
-            if KUNIT in self._results.seconds:
-                return
-            self._measure(KUNIT, partial(self._kunit, ko, _BASELINE_TIMEOUT_S))
-
-    def _measure(self, name: str, test: Callable[[], str]) -> None:
-        begun = time.monotonic()
-        if seen := test():
-            raise Fail(f"{name} fails without any mistake ({seen}): a test that fails sees everything.")
-        self._results.seconds[name] = int(time.monotonic() - begun)
-        self._results.save()
+        self._object = _object(ko)
+        kept.write_text(f"{key} {self._object}")
 
     def attempt(self, mutant: Mutant, *, kunit_only: bool, known: Outcome | None) -> Outcome:
         """Make the mistake, and see what becomes of it; KNOWN is what ran before."""
         begun = time.monotonic()
-        outcome = Outcome(mutant.file, mutant.line, mutant.function, mutant.operator, mutant.change, SURVIVED)
+        if not known or known.result != SURVIVED:
+            known = Outcome(mutant.file, mutant.line, mutant.function, mutant.operator, mutant.change, SURVIVED)
+        outcome = replace(known, tests=[*known.tests])
         path = self._tree / mutant.file
         text = path.read_text()
         path.write_text(mutant.applied(text))
         try:
-            self._try(outcome, kunit_only, known)
+            if KUNIT not in outcome.tests:
+                self._try_kunit(mutant, outcome)
+            if outcome.result == SURVIVED and not kunit_only:
+                self._try_scenarios(mutant, outcome)
         finally:
             path.write_text(text)
-        outcome.seconds = int(time.monotonic() - begun)
+        outcome.seconds += int(time.monotonic() - begun)
         return outcome
 
-    def _try(self, outcome: Outcome, kunit_only: bool, known: Outcome | None) -> None:
-        done = known.tests if known and known.result == SURVIVED else []
-        outcome.tests += done
-        if KUNIT not in done:
-            ko = self.build(kunit=True)
-            if not ko:
-                outcome.result = REFUSED
-                return
-            if _object(ko) == self._objects[True]:
-                outcome.result = SAME
-                return
+    def _try_kunit(self, mutant: Mutant, outcome: Outcome) -> None:
+        ko = self.build(kunit=True)
+        if not ko:
+            outcome.result = REFUSED
+        elif _object(ko) == self._object:
+            outcome.result = SAME
+        else:
+            self.measure_kunit()
             outcome.tests.append(KUNIT)
-            if seen := self._kunit(ko, self._timeout(KUNIT)):
+            reach = self._shared.kunit
+            names = reach.quickest(self._shared.suites, mutant.file, mutant.lines)
+            if seen := self._kunit(ko, names, _timeout(reach, names)):
                 outcome.result, outcome.by = KILLED, f"{KUNIT}: {seen}"
-                return
-        runs = [] if kunit_only else [run for run in scenarios(outcome.file) if run.name not in done]
-        plain = self.build(kunit=False) if runs else None
-        if runs and not plain:
-            # What only the tests use.
-            return
-        for run in runs:
-            assert plain
+
+    def _try_scenarios(self, mutant: Mutant, outcome: Outcome) -> None:
+        reach, built = self._shared.scenarios, False
+        plain: Path | None = None
+        # Those that were measured for another one have no cost but their own.
+        for run in sorted(scenarios(mutant.file), key=lambda run: reach.seconds.get(run.name, _BASELINE_TIMEOUT_S)):
+            if run.name in outcome.tests:
+                continue
+            self.measure(run)
             outcome.tests.append(run.name)
-            if seen := self._scenario(run, plain, self._timeout(run.name)):
+            if not reach.gets_to(run.name, mutant.file, mutant.lines):
+                continue
+            if not built:
+                plain, built = self.build(kunit=False), True
+            # What only the tests use does not compile without them.
+            if plain and (seen := self._scenario(run, plain, _timeout(reach, [run.name]))):
                 outcome.result, outcome.by = KILLED, f"{run.name}: {seen}"
                 return
 
-    def measure_scenarios(self, files: Iterable[str]) -> None:
-        """Run the scenarios of these files without a mistake, for what they take."""
-        runs = {run.name: run for file in files for run in scenarios(file)}
-        for name, run in runs.items():
-            if name not in self._results.seconds:
-                ko = self.build(kunit=False)
-                assert ko
-                self._measure(name, partial(self._scenario, run, ko, _BASELINE_TIMEOUT_S))
+    def measure_kunit(self) -> None:
+        """Run the KUnit suites without a mistake, for what they get to and take, unless that is known."""
+        with self._shared.measuring:
+            reach, names = self._shared.kunit, self._shared.suites
+            if all(name in reach.tests for name in names):
+                return
+            counted = self._shared.counted
+            step("see what the KUnit suites get to")
+            _must_pass(KUNIT, self._kunit(counted.ko, names, _BASELINE_TIMEOUT_S, counted.wrapper))
+            seconds = taken((self._dir / "logs/kunit.output").read_text(errors="replace"))
+            for name, dump in zip(names, dumps(self._dir / "results" / KUNIT), strict=True):
+                reach.learn(name, counted.files([dump]), seconds[name])
+            reach.save()
+
+    def measure(self, run: Run) -> None:
+        """The same for a scenario."""
+        with self._shared.measuring:
+            reach = self._shared.scenarios
+            if run.name in reach.tests:
+                return
+            counted = self._shared.counted
+            step(f"see what {run.name} gets to")
+            begun = time.monotonic()
+            _must_pass(run.name, self._scenario(run, counted.ko, _BASELINE_TIMEOUT_S, counted.wrapper))
+            reach.learn(run.name, counted.files(dumps(self._dir / "results" / run.suite)), time.monotonic() - begun)
+            reach.save()
 
     def stop(self) -> None:
         """End what runs in another thread; there is no outcome then."""
@@ -403,7 +435,7 @@ class Worker:
         watch.start()
         try:
             if self._stopped:
-                watch.stop()
+                raise Fail("Stopped before the end.")
             yield watch
         finally:
             self._watch = None
@@ -412,30 +444,50 @@ class Worker:
             raise Fail("Stopped before the end.")
         watch.look()
 
-    def _timeout(self, name: str) -> int:
-        return self._results.seconds[name] * _SLOWER + _SLACK_S
+    def _kunit(self, ko: Path, names: Sequence[str], timeout: float, wrapper: Sequence[str] = ()) -> str:
+        """What is wrong according to these suites, or nothing."""
+        console, output = self._dir / "logs/kunit.console", self._dir / "logs/kunit.output"
+        argv = [*wrapper, str(suites.KUNIT_MODULE), *names]
+        vm = self._guest(suites.KUNIT_MODULE, KUNIT, ko, timeout)
+        with self._shared.guests, self._watched(vm, console, quiet=_QUIET_S) as watch, output.open("wb") as out:
+            status = vm.run(argv, console, allow_splat=True, output=out)
+        return watch.seen or _wrong_suites(console.read_text(errors="replace"), names, status)
 
-    def _kunit(self, ko: Path, timeout: int) -> str:
-        """What is wrong according to the suites, or nothing."""
-        setup = suites.Setup("plain", ko, (), self._dir / "results", self._dir / "logs")
-        vm = suites.guest_of(setup, suites.KUNIT_MODULE, KUNIT)
-        vm.timeout = timeout
-        console, output = setup.logs / "kunit.console", setup.logs / "kunit.output"
-        setup.logs.mkdir(parents=True, exist_ok=True)
-        with self._watched(vm, console, quiet=_QUIET_S) as watch, output.open("wb") as out:
-            status = vm.run([str(suites.KUNIT_MODULE)], console, allow_splat=True, output=out)
-        report = ktap.parse(suites.last_report(console.read_text(errors="replace").splitlines()))
-        return watch.seen or _wrong(report, status)
-
-    def _scenario(self, run: Run, ko: Path, timeout: int) -> str:
-        setup = suites.Setup("plain", ko, (), self._dir / "results", self._dir / "logs")
-        vm = suites.guest_of(setup, run.script)
-        vm.timeout = timeout
-        console, tap = setup.logs / f"{run.suite}.console", setup.logs / f"{run.suite}.tap"
-        setup.logs.mkdir(parents=True, exist_ok=True)
-        with self._watched(vm, console, tap) as watch, tap.open("wb") as out:
-            status = vm.run([str(run.script), *run.arguments], console, allow_splat=True, output=out)
+    def _scenario(self, run: Run, ko: Path, timeout: float, wrapper: Sequence[str] = ()) -> str:
+        console, tap = self._dir / f"logs/{run.suite}.console", self._dir / f"logs/{run.suite}.tap"
+        argv = [*wrapper, str(run.script), *run.arguments]
+        vm = self._guest(run.script, run.suite, ko, timeout)
+        with self._shared.guests, self._watched(vm, console, tap) as watch, tap.open("wb") as out:
+            status = vm.run(argv, console, allow_splat=True, output=out)
         return watch.seen or _wrong(ktap.parse(tap.read_text(errors="replace").splitlines()), status)
+
+    def _guest(self, script: Path, name: str, ko: Path, timeout: float) -> guest.Guest:
+        setup = suites.Setup("plain", ko, (), self._dir / "results", self._dir / "logs")
+        setup.logs.mkdir(parents=True, exist_ok=True)
+        vm = suites.guest_of(setup, script, name)
+        vm.timeout = int(timeout)
+        for old in dumps(vm.results):
+            old.unlink()
+        return vm
+
+
+def _timeout(reach: Reach, names: Iterable[str]) -> float:
+    return sum(reach.seconds[name] for name in names) * _SLOWER + _SLACK_S
+
+
+def _must_pass(name: str, seen: str) -> None:
+    if seen:
+        raise Fail(f"{name} fails without any mistake ({seen}): a test that fails sees everything.")
+
+
+def _wrong_suites(console: str, names: Iterable[str], status: int) -> str:
+    """What is wrong with a run of suites that each have a report of their own."""
+    reports = suites.reports(console.splitlines())
+    for name in names:
+        mine = [report for report in reports if any(line.strip() == f"# Subtest: {name}" for line in report)]
+        if seen := _wrong(ktap.parse(mine[0]) if mine else ktap.Report(problems=[f"{name} did not run"]), status):
+            return seen
+    return ""
 
 
 def _wrong(report: ktap.Report, status: int) -> str:
@@ -474,15 +526,37 @@ def run(chosen: Sequence[Mutant], results: Results, *, kunit_only: bool = False,
 
 
 def _run_all(left: Sequence[Mutant], results: Results, kunit_only: bool, again: bool, jobs: int, all_: int) -> None:
-    lock = threading.Lock()
-    built = kernel.ensure("plain")
+    shared = Shared(kernel.ensure("plain"), jobs)
+    for reach in (shared.kunit, shared.scenarios):
+        reach.read()
     step(f"{len(left)} of {all_} mutants are to be tried")
-    workers = [Worker(number, built, results, lock) for number in range(min(jobs, len(left)))]
+    # One builds while others wait for their guests.
+    workers = [Worker(number, shared) for number in range(min(jobs + 1, len(left)))]
     for worker in workers:
         worker.baseline()
+    # Scenarios take longest, and most mutants do not need them.
+    first = [mutant for mutant in left if again or KUNIT not in _tests(results, mutant)]
+    _try_each(workers, first, results, kunit_only=True, again=again)
     if not kunit_only:
-        workers[0].measure_scenarios({mutant.file for mutant in left})
-    idle, tried = list(workers), 0
+        survivors = [mutant for mutant in left if results.outcomes[key(mutant)].result == SURVIVED]
+        explained = _explained(EXPLANATIONS.read_text())
+        survivors.sort(key=lambda mutant: (mutant.file, mutant.function, mutant.change) in explained)
+        _try_each(workers, survivors, results, kunit_only=False, again=False)
+
+
+def _tests(results: Results, mutant: Mutant) -> list[str]:
+    known = results.outcomes.get(key(mutant))
+    return known.tests if known else []
+
+
+def _explained(text: str) -> set[tuple[str, str, str]]:
+    entries, _ = coverage.parse_explanations(text)
+    return {(entry.file, entry.function, line) for entry in entries for line in entry.lines}
+
+
+def _try_each(workers: Sequence[Worker], left: Sequence[Mutant], results: Results, *, kunit_only: bool,
+              again: bool) -> None:
+    lock, idle, tried = threading.Lock(), list(workers), 0
 
     def one(mutant: Mutant) -> None:
         nonlocal tried
@@ -498,7 +572,8 @@ def _run_all(left: Sequence[Mutant], results: Results, kunit_only: bool, again: 
             tried += 1
             results.outcomes[key(mutant)] = outcome
             results.save()
-            step(f"{tried}/{len(left)} {outcome.result}: {mutant.title}{f' ({outcome.by})' if outcome.by else ''}")
+            result = "survived KUnit" if kunit_only and outcome.result == SURVIVED else outcome.result
+            step(f"{tried}/{len(left)} {result}: {mutant.title}{f' ({outcome.by})' if outcome.by else ''}")
 
     with ThreadPoolExecutor(len(workers)) as pool:
         futures = [pool.submit(one, mutant) for mutant in left]

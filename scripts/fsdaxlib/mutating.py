@@ -69,6 +69,11 @@ class Mutant:
         return f"{self.operator}: {before} -> {after or 'nothing'}"
 
     @property
+    def lines(self) -> range:
+        """Those that change."""
+        return range(self.line, self.line + self.old.count("\n") + 1)
+
+    @property
     def title(self) -> str:
         return f"{self.file}:{self.line}: {self.function}: {self.change}"
 

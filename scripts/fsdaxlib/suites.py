@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from . import (
@@ -321,8 +322,14 @@ def _kunit_module(setup: Setup) -> ktap.Report:
 
 def last_report(console: list[str]) -> list[str]:
     """What the suites of the module have printed: the kernel's own, of which there are none, have reported before."""
+    found = reports(console)
+    return found[-1] if found else []
+
+
+def reports(console: list[str]) -> list[list[str]]:
+    """All that was printed by KUnit, one report for each load of a module."""
     starts = [number for number, line in enumerate(console) if ktap.HEADER.match(line)]
-    return console[starts[-1]:] if starts else []
+    return [console[start:end] for start, end in pairwise([*starts, len(console)])]
 
 
 def _scenario(setup: Setup, script: Path, long: bool) -> ktap.Report:

@@ -30,8 +30,10 @@ mod tests {
             },
             probe::{
                 take_rings,
+                take_unmaps,
                 Event,
-                Events, //
+                Events,
+                Wakes, //
             },
             thread::{
                 give_way,
@@ -39,7 +41,9 @@ mod tests {
             }, //
         },
         mapping::{
+            Entry,
             Kind,
+            LockedEntry,
             Mark,
             Range, //
         },
@@ -397,6 +401,42 @@ mod tests {
         file.insert(0, 0, Order::Pte)?;
         drop(pin);
         check_eq!((file.kind(0), pgmap.count(0)), (Some(Kind::Tracked), 1));
+        Ok(())
+    }
+
+    #[test]
+    fn r6_a_hole_that_is_mapped_while_a_break_sleeps_is_unmapped() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        file.insert(0, 0, Order::Pte)?;
+        let pin = pgmap.pin(0)?;
+        let breaking = Breaking::start(&file, pages(0, 7), Data::Discard)?;
+        breaking.wait_asleep(1)?;
+        let mut locked = LockedEntry::grab(file.mapping(), 3, Order::Pte).map_err(|_| EINVAL)?;
+        let zero = Entry::zero(pgmap.pfn(9), Order::Pte).ok_or(EINVAL)?;
+        check!(locked.set_hole(zero, |marks| marks.mark_for_break()));
+        drop(locked);
+        take_unmaps();
+        drop(pin);
+        check_eq!(breaking.join()?, Ok(()));
+        check_eq!(take_unmaps(), 1);
+        check!(file.mapping().is_empty());
+        Ok(())
+    }
+
+    /// Only those who wait because nobody may have new parts are woken when that is over.
+    #[test]
+    fn a_break_wakes_nobody_who_waits_for_a_folio_of_one_file() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        file.insert(0, 0, Order::Pmd)?;
+        let pin = pgmap.pin(0)?;
+        let wakes = Wakes::of(pgmap.folio(0));
+        check_eq!(file.break_now(Range::ALL), Err(ERESTARTSYS));
+        check_eq!(wakes.take(), (0, 0));
+        drop(pin);
         Ok(())
     }
 }

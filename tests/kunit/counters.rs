@@ -29,14 +29,20 @@ mod tests {
             fixture::{
                 FakeFile,
                 FakeSuper,
+                Layout,
                 Mounted,
                 TestPgmap, //
+            },
+            probe::{
+                skip,
+                HAS_PUD, //
             },
             thread::Thread, //
         },
         mapping::{
             self,
             Ended,
+            Kind,
             Range,
             Reason,
             Way, //
@@ -83,10 +89,14 @@ mod tests {
 
     /// Checks that a PMD fault of page 0 falls back, and why.
     fn check_falls_back(file: &Faulted, write: bool, reason: Reason) -> Result {
-        let before = counts(file.file.superblock())?;
-        let mut wanted = only(&[(Ended::fell_back(Order::Pmd, reason), 1)]);
+        check_falls_back_from(Order::Pmd, file, write, reason)
+    }
 
-        check_eq!(file.fault(0, Order::Pmd, write)?, (vm_fault::FALLBACK, 0));
+    fn check_falls_back_from(order: Order, file: &Faulted, write: bool, reason: Reason) -> Result {
+        let before = counts(file.file.superblock())?;
+        let mut wanted = only(&[(Ended::fell_back(order, reason), 1)]);
+
+        check_eq!(file.fault(0, order, write)?, (vm_fault::FALLBACK, 0));
         for (count, before) in wanted.iter_mut().zip(before) {
             *count += before;
         }
@@ -214,6 +224,102 @@ mod tests {
         check_falls_back(&file, false, Reason::Fit)?;
         file.file.set_pages(512);
         check_eq!(file.fault(0, Order::Pmd, true)?, (vm_fault::NEEDDSYNC, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn r20_a_fault_of_1_gib_says_why_it_falls_back() -> Result {
+        const PUD: usize = Order::Pud.pages();
+
+        if !HAS_PUD {
+            skip(c"the kernel has no huge puds");
+            return Ok(());
+        }
+        let pgmap = TestPgmap::with(Layout::Gib)?;
+        let extent = Extent::default();
+        let (file, mounted) = faulted(&pgmap, extent)?;
+        let never = file.with_fault(0, Order::Pud, true, |fault| {
+            fault.pud_does_not_fit(usize::MAX)
+        })?;
+        if never {
+            skip(c"the CPU has no pages of 1 GiB");
+            return Ok(());
+        }
+        file.file.set_pages(PUD as i64 - 1);
+        check_falls_back_from(Order::Pud, &file, true, Reason::Fit)?;
+        file.file.set_pages(PUD as i64);
+        file.file.insert(7, 7, Order::Pte)?;
+        check_falls_back_from(Order::Pud, &file, true, Reason::Entries)?;
+        check_eq!(file.asked(), 0);
+        drop(mounted);
+
+        for (extent, reason) in [
+            (
+                Extent {
+                    shared: true,
+                    ..extent
+                },
+                Reason::Shared,
+            ),
+            (
+                Extent {
+                    hole: true,
+                    ..extent
+                },
+                Reason::Extent,
+            ),
+            (
+                Extent {
+                    pages: Some(PUD - 1),
+                    ..extent
+                },
+                Reason::Extent,
+            ),
+            (Extent { block: 1, ..extent }, Reason::Extent),
+            (
+                Extent {
+                    error: EIO.to_errno(),
+                    ..extent
+                },
+                Reason::Filesystem,
+            ),
+        ] {
+            for write in [false, true] {
+                let (file, _mounted) = faulted(&pgmap, extent)?;
+                check_falls_back_from(Order::Pud, &file, write, reason)?;
+                check_eq!((file.asked(), file.used()), (1, 0));
+                check!(file.file.mapping().is_empty());
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r20_a_fault_of_1_gib_is_counted_once() -> Result {
+        if !HAS_PUD {
+            skip(c"the kernel has no huge puds");
+            return Ok(());
+        }
+        let pgmap = TestPgmap::with(Layout::Gib)?;
+        let (file, _mounted) = faulted(&pgmap, Extent::default())?;
+        let bytes = (Order::Pud.pages() * bindings::PAGE_SIZE) as i64;
+
+        let (ret, _) = file.fault(5, Order::Pud, true)?;
+        if ret == vm_fault::FALLBACK {
+            skip(c"the CPU has no pages of 1 GiB");
+            return Ok(());
+        }
+        check_eq!(ret, vm_fault::NEEDDSYNC);
+        check_eq!(
+            counts(file.file.superblock())?,
+            only(&[(Ended::served(Way::Sync, Order::Pud), 1)])
+        );
+        // Whatever a store needs the filesystem has had before: there is no hole in it, nor anything shared.
+        let flags = bindings::IOMAP_DAX | bindings::IOMAP_FAULT;
+        check_eq!(file.begun(), (0, bytes, flags));
+        check_eq!(file.used(), bytes);
+        let entry = file.file.entry(5).ok_or(ENOENT)?;
+        check_eq!((entry.kind(), entry.order()), (Kind::Tracked, Order::Pud));
         Ok(())
     }
 

@@ -244,12 +244,31 @@ mod tests {
         let file = FakeFile::new(&pgmap)?;
 
         file.insert_hole(0, pgmap.pfn(0), Order::Pmd)?;
+        take_unmaps();
         file.insert(5, 5, Order::Pte)?;
+        check_eq!(take_unmaps(), 1);
         check_eq!(file.kind(5), Some(Kind::Tracked));
         check_eq!(file.count_all(Range::ALL), 1);
         // But not the other way round.
         let grabbed = LockedEntry::grab(file.mapping(), 0, Order::Pmd);
         check_eq!(grabbed.err(), Some(GrabError::Conflict));
+        Ok(())
+    }
+
+    #[test]
+    fn grab_leaves_a_hole_of_the_same_order_as_it_is() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in BOTH {
+            file.insert_hole(0, pgmap.pfn(0), order)?;
+            take_unmaps();
+            let locked = LockedEntry::grab(file.mapping(), 0, order).map_err(|_| EINVAL)?;
+            check_eq!(locked.entry().kind(), Kind::Zero);
+            drop(locked);
+            check_eq!(take_unmaps(), 0);
+            check_eq!(file.break_now(Range::ALL), Ok(()));
+        }
         Ok(())
     }
 

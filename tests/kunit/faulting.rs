@@ -69,6 +69,10 @@ pub(super) struct Extent {
     pub(super) error: i32,
     /// How many pages it has, if it is not large.
     pub(super) pages: Option<usize>,
+    /// Whether there is no block.
+    pub(super) hole: bool,
+    /// An errno that `fsync()` fails with.
+    pub(super) sync_error: i32,
 }
 
 /// A file that can be faulted in.
@@ -76,6 +80,12 @@ pub(super) struct Faulted {
     pub(super) file: Arc<FakeFile>,
     extent: Extent,
     asked: Atomic<usize>,
+    /// What the filesystem was asked for last: place and number of bytes, and flags.
+    begun: [Atomic<i64>; 3],
+    /// How many bytes of it were used.
+    used: Atomic<i64>,
+    /// The first and the last byte that `fsync()` was called for last.
+    synced: [Atomic<i64>; 2],
     device: DaxDevice<TestPgmap>,
 }
 
@@ -86,6 +96,7 @@ unsafe impl Sync for Iomap {}
 
 static IOMAP: Iomap = Iomap(bindings::iomap_ops {
     iomap_begin: Some(iomap_begin),
+    iomap_end: Some(iomap_end),
     // SAFETY: All other fields may be 0, as the designated initializers of C have it.
     ..unsafe { core::mem::zeroed() }
 });
@@ -116,14 +127,40 @@ unsafe extern "C" fn remap_file_range(
     0
 }
 
+/// What a file has that is open.
+static OPEN: Files = Files(bindings::file_operations {
+    fsync: Some(fsync),
+    // SAFETY: All other fields may be 0, as the designated initializers of C have it.
+    ..unsafe { core::mem::zeroed() }
+});
+
+/// # Safety
+///
+/// `file` has a mapping, whose inode has a [`Faulted`] as its private data.
+unsafe extern "C" fn fsync(
+    file: *mut bindings::file,
+    start: bindings::loff_t,
+    end: bindings::loff_t,
+    _datasync: c_int,
+) -> c_int {
+    // SAFETY: The caller promises that there is a mapping, which has an inode.
+    let private = unsafe { (*(*(*file).f_mapping).host).i_private };
+    // SAFETY: The caller promises that this is its private data.
+    let faulted = unsafe { &*private.cast::<Faulted>() };
+
+    faulted.synced[0].store(start, Relaxed);
+    faulted.synced[1].store(end, Relaxed);
+    faulted.extent.sync_error
+}
+
 /// # Safety
 ///
 /// The private data of `inode` is a [`Faulted`], and `iomap` and `srcmap` are valid.
 unsafe extern "C" fn iomap_begin(
     inode: *mut bindings::inode,
-    _pos: bindings::loff_t,
-    _length: bindings::loff_t,
-    _flags: c_uint,
+    pos: bindings::loff_t,
+    length: bindings::loff_t,
+    flags: c_uint,
     iomap: *mut bindings::iomap,
     srcmap: *mut bindings::iomap,
 ) -> c_int {
@@ -134,6 +171,9 @@ unsafe extern "C" fn iomap_begin(
     let extent = &faulted.extent;
 
     faulted.asked.fetch_add(1, Relaxed);
+    for (kept, word) in faulted.begun.iter().zip([pos, length, flags.into()]) {
+        kept.store(word, Relaxed);
+    }
     if extent.error != 0 {
         return extent.error;
     }
@@ -143,7 +183,10 @@ unsafe extern "C" fn iomap_begin(
         length: extent
             .pages
             .map_or(1 << 40, |n| (n << bindings::PAGE_SHIFT) as u64),
-        type_: bindings::IOMAP_MAPPED as u16,
+        type_: match extent.hole {
+            true => bindings::IOMAP_HOLE as u16,
+            false => bindings::IOMAP_MAPPED as u16,
+        },
         flags: if extent.shared {
             bindings::IOMAP_F_SHARED as u16
         } else {
@@ -162,8 +205,68 @@ unsafe extern "C" fn iomap_begin(
     0
 }
 
-/// `VM_SYNC` and `VM_SHARED`: a store to a file that is not synced ends before it maps anything.
-const FLAGS: usize = 1 << 23 | 1 << 3;
+/// # Safety
+///
+/// The private data of `inode` is a [`Faulted`].
+unsafe extern "C" fn iomap_end(
+    inode: *mut bindings::inode,
+    _pos: bindings::loff_t,
+    _length: bindings::loff_t,
+    written: isize,
+    _flags: c_uint,
+    _iomap: *mut bindings::iomap,
+) -> c_int {
+    // SAFETY: The caller promises an inode.
+    let private = unsafe { (*inode).i_private };
+    // SAFETY: The caller promises that this is its private data.
+    let faulted = unsafe { &*private.cast::<Faulted>() };
+
+    faulted.used.store(written as i64, Relaxed);
+    0
+}
+
+/// `VM_SYNC`: a store to a file that is not synced ends before it maps anything.
+pub(super) const VM_SYNC: usize = 1 << 23;
+/// `VM_SHARED`.
+const VM_SHARED: usize = 1 << 3;
+/// `VM_READ`, `VM_MAYSHARE` and `VM_SOFTDIRTY`: what 1 GiB may be mapped for.
+const VM_ANY: usize = 1 << 0 | 1 << 7 | 1 << 27;
+
+/// What a fault is about.
+#[derive(Clone, Copy)]
+pub(super) struct About {
+    /// The page offset.
+    pub(super) index: usize,
+    /// Where it is mapped.
+    pub(super) address: usize,
+    /// First and last address of the vma, the latter excluded.
+    pub(super) bounds: (usize, usize),
+    pub(super) vm_flags: usize,
+    pub(super) write: bool,
+    /// Whether a private copy is wanted.
+    pub(super) copy: bool,
+}
+
+impl About {
+    /// A fault at the address that is like the page offset.
+    pub(super) fn new(index: usize, order: Order, write: bool) -> Self {
+        Self {
+            index,
+            address: index << bindings::PAGE_SHIFT,
+            // A page would be outside of the vma, and is not mapped.
+            bounds: match order {
+                Order::Pte => (0, 0),
+                Order::Pmd | Order::Pud => (0, usize::MAX),
+            },
+            vm_flags: match order {
+                Order::Pte | Order::Pmd => VM_SYNC | VM_SHARED,
+                Order::Pud => VM_SYNC | VM_SHARED | VM_ANY,
+            },
+            write,
+            copy: false,
+        }
+    }
+}
 
 impl Faulted {
     pub(super) fn new(pgmap: &Arc<TestPgmap>, extent: Extent) -> Result<Arc<Self>> {
@@ -172,6 +275,9 @@ impl Faulted {
                 file: FakeFile::new(pgmap)?,
                 extent,
                 asked: Atomic::new(0),
+                begun: [const { Atomic::new(0) }; 3],
+                used: Atomic::new(0),
+                synced: [const { Atomic::new(0) }; 2],
                 device: DaxDevice::new(pgmap.clone())?,
             },
             GFP_KERNEL,
@@ -194,6 +300,44 @@ impl Faulted {
         self.asked.load(Relaxed)
     }
 
+    /// What it was asked for last: the first byte, how many, and with which flags.
+    pub(super) fn begun(&self) -> (i64, i64, u32) {
+        let [pos, length, flags] = &self.begun;
+        (
+            pos.load(Relaxed),
+            length.load(Relaxed),
+            flags.load(Relaxed) as u32,
+        )
+    }
+
+    /// How many bytes of it were used.
+    pub(super) fn used(&self) -> i64 {
+        self.used.load(Relaxed)
+    }
+
+    /// Handles a store to a private mapping, which wants a copy of a page. The filesystem has to fail: there
+    /// is no page for the copy.
+    pub(super) fn fail_to_copy(&self, index: usize) -> Result<vm_fault_t> {
+        check!(self.extent.error != 0);
+        // SAFETY: The table is constant, and that of all these files.
+        let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
+        let about = About::new(index, Order::Pte, true);
+        let about = About {
+            copy: true,
+            ..about
+        };
+        self.with_any(about, |fault| fsdax::iomap_fault(fault, 0, true, ops).ret)
+    }
+
+    /// Handles a store that a page of 2 MiB would be mapped for. Returns its result.
+    pub(super) fn store_huge(&self, about: About) -> Result<vm_fault_t> {
+        // SAFETY: The table is constant, and that of all these files.
+        let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
+        self.with_any(about, |fault| {
+            fsdax::iomap_fault(fault, Order::PMD_ORDER, true, ops).ret
+        })
+    }
+
     /// Handles a fault. Returns its result, and the error that the filesystem gets to see.
     ///
     /// A load is never mapped: if all else is well that ends in `VM_FAULT_SIGBUS`, with the entry
@@ -212,6 +356,20 @@ impl Faulted {
         })
     }
 
+    /// Goes on with a store that has to be synced, and is to map the page at `pfn`. Returns the result.
+    ///
+    /// A page is never mapped: if all else is well that ends in `VM_FAULT_SIGBUS`.
+    pub(super) fn finish(&self, index: usize, order: Order, pfn: usize) -> Result<vm_fault_t> {
+        self.with_fault(index, order, true, |fault| {
+            fsdax::finish_sync_fault(fault, order.get(), pfn)
+        })
+    }
+
+    /// The first and the last byte that were synced last.
+    pub(super) fn synced(&self) -> (i64, i64) {
+        (self.synced[0].load(Relaxed), self.synced[1].load(Relaxed))
+    }
+
     /// Calls `f` with a fault.
     pub(super) fn with_fault<R>(
         &self,
@@ -220,27 +378,36 @@ impl Faulted {
         write: bool,
         f: impl FnOnce(Fault<'_>) -> R,
     ) -> Result<R> {
+        self.with_any(About::new(index, order, write), f)
+    }
+
+    fn with_any<R>(&self, about: About, f: impl FnOnce(Fault<'_>) -> R) -> Result<R> {
         let mut pmd = KBox::<bindings::pmd_t>::zeroed(GFP_KERNEL)?;
+        let mut pud = KBox::<bindings::pud_t>::zeroed(GFP_KERNEL)?;
         let mut file = KBox::<bindings::file>::zeroed(GFP_KERNEL)?;
         let mut vma = KBox::<bindings::vm_area_struct>::zeroed(GFP_KERNEL)?;
         let mut vmf = KBox::<bindings::vm_fault>::zeroed(GFP_KERNEL)?;
 
         file.f_mapping = self.file.mapping().as_raw();
+        file.f_op = &raw const OPEN.0;
         vma.vm_file = &raw mut *file;
-        vma.__bindgen_anon_2.vm_flags = FLAGS;
-        if order == Order::Pmd {
-            // A page would be outside of the vma, and is not mapped.
-            vma.__bindgen_anon_1.__bindgen_anon_1.vm_end = usize::MAX;
-        }
+        vma.__bindgen_anon_2.vm_flags = about.vm_flags;
+        let (vm_start, vm_end) = about.bounds;
+        vma.__bindgen_anon_1.__bindgen_anon_1 =
+            bindings::vm_area_struct__bindgen_ty_1__bindgen_ty_1 { vm_start, vm_end };
         vmf.__bindgen_anon_1 = bindings::vm_fault__bindgen_ty_1 {
             vma: &raw mut *vma,
             gfp_mask: bindings::GFP_KERNEL,
-            pgoff: index,
-            address: index << bindings::PAGE_SHIFT,
-            real_address: index << bindings::PAGE_SHIFT,
+            pgoff: about.index,
+            address: about.address,
+            real_address: about.address,
         };
         vmf.pmd = &raw mut *pmd;
-        if write {
+        vmf.pud = &raw mut *pud;
+        if about.copy {
+            vmf.cow_page = core::ptr::dangling_mut();
+        }
+        if about.write {
             vmf.flags = bindings::fault_flag_FAULT_FLAG_WRITE;
         }
         // SAFETY: The vma has a file, whose mapping stays, and nobody breaks it meanwhile but in

@@ -362,6 +362,33 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn r17_a_store_does_not_wait_for_what_another_file_replaces() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let (file, other) = (FakeFile::new(&pgmap)?, FakeFile::new(&pgmap)?);
+        let zap = |file: &FakeFile, replaced| -> Result {
+            let mut locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
+            check_eq!(fsdax::give_up(&mut locked), Left::Busy);
+            if replaced {
+                fsdax::set_replaced(&locked);
+            }
+            check_eq!(fsdax::is_replaced_later(&locked, 0), replaced);
+            Ok(())
+        };
+
+        file.share(0, 0, Order::Pte)?;
+        let pin = pgmap.pin(0)?;
+        zap(&file, false)?;
+        other.share(0, 0, Order::Pte)?;
+        zap(&other, true)?;
+        let locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
+        check!(!fsdax::is_replaced_later(&locked, 0));
+        fsdax::set_replaced(&locked);
+        check!(!fsdax::is_replaced_later(&locked, 0));
+        drop((locked, pin));
+        Ok(())
+    }
+
     /// A file that shares all blocks of the memory as one, of which a store makes a copy at `block`.
     fn copying_2m(pgmap: &Arc<TestPgmap>, block: usize) -> Result<Arc<Faulted>> {
         let extent = Extent {

@@ -126,6 +126,11 @@ mod tests {
         drop(last);
         check_eq!(error_of(&pgmap, 3 * PMD, 0), Some(ERANGE));
         check_eq!(pgmap.active(), 0);
+        check_eq!(pgmap.pgmap().first_pfn(), pgmap.first_pfn_of(0));
+        check_eq!(
+            pgmap.pgmap().last_pfn(),
+            pgmap.first_pfn_of(1) + 2 * PMD - 1
+        );
         Ok(())
     }
 

@@ -5,14 +5,13 @@ import fnmatch
 import json
 import sys
 import tempfile
-import threading
 import unittest
 from pathlib import Path
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from fsdaxlib import guest, ktap, mutants, mutating
+from fsdaxlib import guest, kernel, ktap, mutants, mutating
 from fsdaxlib.mutating import Mutant
 from fsdaxlib.progress import CHECKOUT, Fail
 
@@ -97,22 +96,16 @@ class Kept(unittest.TestCase):
         self.path = Path(directory.name) / "mutants.json"
 
     def test_come_back(self) -> None:
-        results = mutants.Results(self.path, "one", "tests", {"a": outcome("killed")}, {"kunit-module": 20})
+        results = mutants.Results(self.path, "one", {"a": outcome("killed")})
         results.save()
-        again = mutants.Results(self.path, "one", "tests")
+        again = mutants.Results(self.path, "one")
         again.read()
         self.assertEqual(again, results)
-
-    def test_what_tests_take_is_measured_again_when_they_change(self) -> None:
-        mutants.Results(self.path, "one", "tests", {"a": outcome("killed")}, {"kunit-module": 20}).save()
-        again = mutants.Results(self.path, "one", "other tests")
-        again.read()
-        self.assertEqual((again.seconds, list(again.outcomes)), ({}, ["a"]))
         self.assertEqual(json.loads(self.path.read_text())["rate"], 100.0)
 
     def test_of_other_sources_are_put_aside(self) -> None:
-        mutants.Results(self.path, "one", "tests", {"a": outcome("killed")}).save()
-        other = mutants.Results(self.path, "two", "tests")
+        mutants.Results(self.path, "one", {"a": outcome("killed")}).save()
+        other = mutants.Results(self.path, "two")
         other.read()
         self.assertEqual(other.outcomes, {})
         self.assertTrue(self.path.with_name("mutants-one.json").exists())
@@ -150,11 +143,17 @@ class Attempt(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.dir = Path(directory.name)
-        results = mutants.Results(self.dir / "mutants.json", "one", "tests")
-        with mock.patch.object(mutants, "_OUT", self.dir), mock.patch.object(mutants, "_COPIED", ()):
-            self.worker = mutants.Worker(0, mock.Mock(), results, threading.Lock())
-        results.seconds = {mutants.KUNIT: 20} | {run.name: 10 for run in mutants.scenarios("src/x.rs")}
-        self.worker._objects[True] = "as before"
+        with mock.patch.multiple(mutants, _OUT=self.dir, _COPIED=()):
+            self.shared = mutants.Shared(mock.Mock(), 1)
+            self.worker = mutants.Worker(0, self.shared)
+        self.shared.suites = ["quick", "slow", "elsewhere"]
+        ran = {name: {2} for name in ("quick", "slow", *(run.name for run in mutants.scenarios("src/x.rs")))}
+        for reach, names in ((self.shared.kunit, self.shared.suites),
+                             (self.shared.scenarios, [run.name for run in mutants.scenarios("src/x.rs")])):
+            reach.code = {"src/x.rs": {2, 4}}
+            reach.tests = {name: {"src/x.rs": ran.get(name, {4})} for name in names}
+            reach.seconds = {name: 20 if name == "slow" else 10 for name in names}
+        self.worker._object = "as before"
         (self.dir / "0/tree/src").mkdir(parents=True)
         self.source = self.dir / "0/tree/src/x.rs"
         self.source.write_text(self.TEXT)
@@ -168,12 +167,13 @@ class Attempt(unittest.TestCase):
             built.append((kunit, self.source.read_text()))
             return ko
 
-        with mock.patch.multiple(self.worker, build=build, _kunit=mock.Mock(return_value=kunit),
+        self.suites = mock.Mock(return_value=kunit)
+        with mock.patch.multiple(self.worker, build=build, _kunit=self.suites,
                                  _scenario=mock.Mock(return_value=scenario)), \
                 mock.patch.object(mutants, "_object", return_value=code):
             found = self.worker.attempt(self.mutant, kunit_only=kunit_only, known=known)
         self.assertEqual(self.source.read_text(), self.TEXT)
-        self.assertEqual({text for _, text in built}, {"fn f() {\n    \n}\n"})
+        self.assertLessEqual({text for _, text in built}, {"fn f() {\n    \n}\n"})
         return found.result, found.by, found.tests
 
     def test_no_mutant(self) -> None:
@@ -194,6 +194,32 @@ class Attempt(unittest.TestCase):
         self.assertEqual(self.attempt(), ("survived", "", ["kunit-module", *runs]))
         self.assertEqual(self.attempt(kunit_only=True), ("survived", "", ["kunit-module"]))
 
+    def test_without_a_mistake_it_is_built_once(self) -> None:
+        build = mock.Mock(return_value=Path("x.ko"))
+        with mock.patch.object(self.worker, "build", build), mock.patch.object(mutants, "_object", return_value="1234"):
+            for key in ("one", "one", "two"):
+                self.shared.kunit.key = key
+                self.worker._object = ""
+                self.worker.baseline()
+                self.assertEqual(self.worker._object, "1234")
+        self.assertEqual(build.call_count, 2)
+
+    def test_suites_that_get_there_run_quickest_first(self) -> None:
+        self.attempt(kunit="not ok: a")
+        self.suites.assert_called_once_with(Path("x.ko"), ["quick", "slow"], 30 * 4 + 60)
+
+    def test_scenarios_that_do_not_get_there_are_left_out(self) -> None:
+        first, *others = mutants.scenarios("src/x.rs")
+        self.shared.scenarios.tests[first.name] = {"src/x.rs": {4}}
+        self.assertEqual(self.attempt(scenario="the guest died")[1], f"{others[0].name}: the guest died")
+        for run in others:
+            self.shared.scenarios.tests[run.name] = {}
+        self.assertEqual(self.attempt(scenario="the guest died")[0], "survived")
+
+    def test_what_only_tests_use_has_no_scenario(self) -> None:
+        known = outcome("survived", tests=("kunit-module",))
+        self.assertEqual(self.attempt(ko=None, scenario="not ok: b", known=known)[0], "survived")
+
     def test_goes_on_where_it_ended(self) -> None:
         known = outcome("survived", tests=("kunit-module",))
         self.assertEqual(self.attempt(kunit="not ok: a", scenario="not ok: b", known=known)[1],
@@ -213,7 +239,31 @@ class Attempt(unittest.TestCase):
 
     def test_tests_must_pass_without_a_mistake(self) -> None:
         with self.assertRaisesRegex(Fail, r"kunit-module fails without any mistake \(not ok: a\)"):
-            self.worker._measure(mutants.KUNIT, lambda: "not ok: a")
+            mutants._must_pass(mutants.KUNIT, "not ok: a")
+        mutants._must_pass(mutants.KUNIT, "")
+
+    def test_survivors_of_kunit_meet_scenarios_afterwards(self) -> None:
+        """Those that are explained last."""
+        found = mutating.mutants("src/x.rs", "fn f() {\n    a.wake();\n}\nfn g() {\n    a.wake();\n}\n"
+                                 "fn h() {\n    a.wake();\n}\n")
+        tried = []
+
+        def attempt(mutant: Mutant, *, kunit_only: bool, known: mutants.Outcome | None) -> mutants.Outcome:
+            tried.append((mutant.function, kunit_only))
+            self.assertEqual(known is None, kunit_only)
+            return outcome("killed" if mutant.function == "h" or not kunit_only else "survived", mutant,
+                           (mutants.KUNIT,))
+
+        explained = self.dir / "survivors"
+        explained.write_text(EXPLAINED.format("src/x.rs", "f", found[0].change))
+        results = mutants.Results(self.dir / "mutants.json", "one")
+        worker = mock.Mock(attempt=attempt)
+        with mock.patch.multiple(mutants, Shared=mock.Mock(), Worker=mock.Mock(return_value=worker),
+                                 EXPLANATIONS=explained), mock.patch.object(kernel, "ensure"):
+            mutants._run_all(found[:1] + found[2:] + found[1:2], results, False, False, 1, 3)
+        # Two at a time.
+        self.assertEqual(sorted(tried[:3]), [("f", True), ("g", True), ("h", True)])
+        self.assertEqual(sorted(tried[3:]), [("f", False), ("g", False)])
 
 
 class Copy(unittest.TestCase):
@@ -229,7 +279,7 @@ class Copy(unittest.TestCase):
                 (tree / name).write_text(text)
             before = (tree / "src/a").stat().st_mtime_ns
             with mock.patch.multiple(mutants, _OUT=out, _COPIED=("src", "Kbuild"), CHECKOUT=checkout):
-                mutants.Worker(0, mock.Mock(), mock.Mock(), threading.Lock())
+                mutants.Worker(0, mock.Mock())
             found = {str(path.relative_to(tree)): path.read_text() for path in tree.rglob("*") if path.is_file()}
             self.assertEqual(found, {"src/a": "same", "src/b/c": "new", "Kbuild": "k"})
             self.assertEqual((tree / "src/a").stat().st_mtime_ns, before)
@@ -247,6 +297,14 @@ class Seen(unittest.TestCase):
         self.assertEqual(wrong("passed", guest.STATUS_TIMEOUT), "the guest did not end")
         self.assertEqual(wrong("passed", 7), "status 7")
         self.assertEqual(mutants._wrong(ktap.parse([]), 0), ktap.parse([]).problems[0])
+
+    def test_each_suite_has_a_report(self) -> None:
+        one = ("KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: {0}\n    1..1\n    {1} 1 case\n"
+               "{1} 1 {0}\n")
+        self.assertEqual(mutants._wrong_suites(one.format("a", "ok") + one.format("b", "ok"), ["a", "b"], 0), "")
+        self.assertEqual(mutants._wrong_suites(one.format("a", "ok") + one.format("b", "not ok"), ["a", "b"], 0),
+                         "not ok: b.case")
+        self.assertEqual(mutants._wrong_suites(one.format("a", "ok"), ["a", "b"], 0), "b did not run")
 
     def test_watch(self) -> None:
         for text, seen in (("ok 1 a\n", ""), ("    not ok 2 - b\n", "not ok: b"),
