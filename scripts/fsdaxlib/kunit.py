@@ -40,7 +40,8 @@ def run(log: Path) -> list[str]:
         command = [str(TOOL), "run", "--arch=x86_64", "--make_options=LLVM=1",
                    f"--kunitconfig={SOURCE_INSIDE}/tests/kunit", f"--build_dir={_BUILD_INSIDE}",
                    f"--jobs={len(os.sched_getaffinity(0))}", f"--timeout={_TIMEOUT_S}",
-                   "--qemu_args=-smp 2", f"--kernel_args={guest.KUNIT_RANGE}",
+                   # The default CPU has no pages of 1 GiB.
+                   "--qemu_args=-smp 2 -cpu max,la57=off", f"--kernel_args={guest.KUNIT_RANGE}",
                    *(f"--kernel_args=rust_fsdax.{argument}" for argument in guest.KUNIT_ARGS)]
         binds = [Bind(tree, kernel.SOURCE_INSIDE), Bind(CHECKOUT, SOURCE_INSIDE),
                  Bind(workspace, _BUILD_INSIDE, writable=True),

@@ -243,7 +243,7 @@ class Attempt(unittest.TestCase):
         mutants._must_pass(mutants.KUNIT, "")
 
     def test_survivors_of_kunit_meet_scenarios_afterwards(self) -> None:
-        """Those that are explained last."""
+        # Those that are explained last.
         found = mutating.mutants("src/x.rs", "fn f() {\n    a.wake();\n}\nfn g() {\n    a.wake();\n}\n"
                                  "fn h() {\n    a.wake();\n}\n")
         tried = []
@@ -258,7 +258,7 @@ class Attempt(unittest.TestCase):
         explained.write_text(EXPLAINED.format("src/x.rs", "f", found[0].change))
         results = mutants.Results(self.dir / "mutants.json", "one")
         worker = mock.Mock(attempt=attempt)
-        with mock.patch.multiple(mutants, Shared=mock.Mock(), Worker=mock.Mock(return_value=worker),
+        with mock.patch.multiple(mutants, Shared=mock.Mock(), Worker=mock.Mock(return_value=worker), step=mock.Mock(),
                                  EXPLANATIONS=explained), mock.patch.object(kernel, "ensure"):
             mutants._run_all(found[:1] + found[2:] + found[1:2], results, False, False, 1, 3)
         # Two at a time.
