@@ -158,16 +158,16 @@ mod tests {
         let race = |offset: usize, order: u32| {
             let pgmap = pgmap.clone();
             Thread::spawn(move || {
-                let mut won = 0;
                 for _ in 0..ROUNDS {
                     match pgmap.request(offset, order) {
-                        Ok(folio) if folio.order() == order => won += 1,
+                        Ok(folio) if folio.order() == order => {}
                         Ok(_) => return Err(EINVAL),
+                        // All the others may be in the way, each time.
                         Err(e) if e == EBUSY => {}
                         Err(e) => return Err(e),
                     }
                 }
-                Ok(won)
+                Ok(())
             })
         };
         let threads = [
@@ -179,12 +179,9 @@ mod tests {
         for _ in 0..4 {
             folio::dissolve(pgmap.pgmap());
         }
-        let mut won = 0;
         for thread in threads {
-            won += thread.join()??;
+            thread.join()??;
         }
-
-        check!(won > 0);
         for order in [HUGE, LARGE, 0, HUGE] {
             check_eq!(pgmap.request(0, order)?.order(), order);
         }
