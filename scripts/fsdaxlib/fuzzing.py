@@ -36,7 +36,7 @@ _OP = re.compile(r'^OP\((\w+), (\d+), "(\w*)", (ANY|XFS)\)$', re.MULTILINE)
 # Nothing is known of the data afterwards: late in a program.
 _ENDINGS = frozenset(("poison", "shut_down", "unbind"))
 # splice() into a pipe has that locked while it waits for the lock of the file: who has this and waits for a page in
-# the pipe waits for ever, with any provider.
+# the pipe waits until it is killed.
 _NOT_TOGETHER = frozenset(("remap", "splice_in", "splice_out", "read"))
 
 
