@@ -41,6 +41,7 @@ enum protection { READ_WRITE, READ_ALONE, NOTHING, UNMAPPED };
 /* What a mapping of a process is. */
 struct view {
 	bool used;
+	bool pieces;			/* may be several mappings of the kernel */
 	int file, kind;
 	size_t page, pages;
 	uint8_t prot[MAX_PAGES];

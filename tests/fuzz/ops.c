@@ -93,7 +93,7 @@ static void op_map(const long *a)
 		succeeded(-1, "mmap");
 		return;
 	}
-	*v = (struct view) { true, a[1], a[4], a[2], a[3], { 0 }, { 0 } };
+	*v = (struct view) { true, false, a[1], a[4], a[2], a[3], { 0 }, { 0 } };
 	if (a[4] == READ_ONLY)
 		memset(v->prot, READ_ALONE, v->pages);
 }
@@ -120,8 +120,7 @@ static void op_remap(const long *a)
 		if (v->prot[i] != v->prot[0] || v->prot[0] == UNMAPPED)
 			return refuse();
 	if (do_remap(a[0], pages, a[2])) {
-		/* Pieces with advice of their own, or watched ones, are mappings of their own. */
-		if (errno == EFAULT)
+		if (errno == EFAULT && v->pieces)
 			return refuse();
 		succeeded(-1, "mremap");
 		return;
@@ -141,10 +140,17 @@ static void op_protect(const long *a)
 	if (!v || now.phase == MARK || !all_are(v, a[1], pages, NOTHING))
 		return;
 	must(do_protect(a[0], a[1], pages, a[3]));
+	v->pieces |= pages < v->pages;
 	memset(&v->prot[a[1]], a[3], pages);
 }
 
-enum { DONTNEED = 0, POPULATE_WRITE = 5 };
+enum { DONTNEED = 0, HUGEPAGE = 1, NOHUGEPAGE = 2, POPULATE_WRITE = 5, MERGEABLE = 9 };
+
+/* It is kept in the flags of a mapping. */
+static bool splits(long advice)
+{
+	return advice == HUGEPAGE || advice == NOHUGEPAGE || advice == MERGEABLE;
+}
 
 static void op_advise(const long *a)
 {
@@ -154,6 +160,7 @@ static void op_advise(const long *a)
 	if (!v || now.phase == MARK)
 		return;
 	do_advise(a[0], a[1], pages, a[3]);
+	v->pieces |= splits(a[3]) && pages < v->pages;
 	/* It may be that only a part of it was done. */
 	for (size_t i = a[1]; v->kind == PRIVATE && a[3] == POPULATE_WRITE && i < a[1] + pages; i++)
 		v->own[i] = true;
