@@ -47,12 +47,15 @@ def require(document: str) -> str:
     return f"{found[1]}\n"
 
 
-def run() -> ktap.Report:
-    """Build the packages and boot the machine as often as it takes; the report of all boots."""
+def run(*, gcc: bool = False) -> ktap.Report:
+    """Build the packages and boot the machine as often as it takes; the report of all boots.
+
+    GCC says by which compiler; what a user types in the machine is the same.
+    """
     wanted = commands(_README.read_text())
     if make_arguments(wanted[0]) != ["--small"]:
         raise Fail("README.md gives make deb other arguments than the test does, which are --small.")
-    choice = deb.Wanted(small=True)
+    choice = deb.Wanted(small=True, gcc=gcc)
     packages = deb.build(choice)
     release = deb.ensure(choice).release
     machine = debian.Machine.new(debian.image(), BUILD / "debian")

@@ -99,7 +99,7 @@ def all_suites(long: bool = False) -> list[Suite]:
             Suite("model", _model, beside=True, guest=False), Suite("coverage", _coverage, beside=True),
             Suite("fuzz", _fuzz, beside=True), Suite("replay", partial(_replay, long), beside=True),
             *module_suites(Setup(), long),
-            *([Suite("deb", debtest.run)] if long else [])]
+            *([Suite("deb", debtest.run), Suite("deb_gcc", partial(debtest.run, gcc=True))] if long else [])]
 
 
 def module_suites(setup: Setup, long: bool = False) -> list[Suite]:
