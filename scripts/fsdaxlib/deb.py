@@ -166,7 +166,7 @@ def ensure(wanted: Wanted) -> Packaged:
     tree = kernel.patched(origin)
     release = f"{origin.release}{wanted.localversion}"
     name = cache.key(tree.parent.name, base, fragment, *sorted(names), *wanted.compiler, toolchain.compilers(root),
-                     *preflight.RUST)
+                     kernel.COMPILER.read_text(), *preflight.RUST)
     entry = cache.entry(f"deb-{release}-{name}", functools.partial(
         _Build(root, tree, release, wanted.compiler, small=wanted.small).run, base, fragment, names))
     return Packaged(root, release, entry)
@@ -230,8 +230,10 @@ class _Build:
             shutil.rmtree(partial / "build/debian" / package, ignore_errors=True)
             self._make(partial, ["run-command", f"KBUILD_RUN_COMMAND=+{script} {package}"], f"-{what}",
                        f"fill {package}")
+        certificate = partial / "build/certs/signing_key.x509"
+        check_certificate(certificate, partial / "build/vmlinux")
         self._package(partial)
-        shutil.copy(partial / "build/certs/signing_key.x509", partial / "key")
+        shutil.copy(certificate, partial / "key")
         # The headers are all that modules need.
         shutil.rmtree(partial / "build")
 
@@ -281,6 +283,13 @@ def _add_rust(build: Path, headers: Path) -> None:
             shutil.copy(path, target)
     if missing := [name for name in preflight.RUST if not (headers / "rust" / name).exists()]:
         raise Fail(f"The build has no rust/{missing[0]}: take a newer rust_fsdax.")
+
+
+def check_certificate(certificate: Path, image: Path) -> None:
+    """Fail if IMAGE, a kernel, does not have the certificate of the key that its modules are signed with."""
+    if certificate.read_bytes() not in image.read_bytes():
+        raise Fail(f"{image.name} has another certificate than that of the key of its modules: remove the directory "
+                   "ccache from the cache, and run this again.")
 
 
 def make_key(directory: Path) -> None:

@@ -31,9 +31,12 @@ _OPTION = re.compile(r"(?:# )?(CONFIG_\w+)[= ]")
 SOURCE_INSIDE = Path("/src/linux")
 KERNEL_INSIDE = Path("/kernel")
 CCACHE_INSIDE = Path("/ccache")
+COMPILER = Path(__file__).with_name("compiler")
+_COMPILERS_INSIDE = Path("/compilers")
 # Which headers an object depends on the compiler says: to run the preprocessor for that costs as much
-# as a third of all compiling.
-CCACHE = {"CCACHE_DIR": str(CCACHE_INSIDE), "CCACHE_MAXSIZE": "5G", "CCACHE_DEPEND": "1"}
+# as a third of all compiling. The file compiler keeps away what this does not find.
+CCACHE = {"CCACHE_DIR": str(CCACHE_INSIDE), "CCACHE_MAXSIZE": "5G", "CCACHE_DEPEND": "1",
+          "PATH": f"{_COMPILERS_INSIDE}:{sandbox.PATH}"}
 
 _KERNEL_MIB = {"plain": 800, "debug": 2200, "kcsan": 1700, "stock": 800, "gcc": 800, "kcore": 800, "arm64": 900}
 _MINUTES = {"plain": 13, "debug": 15, "kcsan": 15, "stock": 13, "gcc": 13, "kcore": 13, "arm64": 13}
@@ -80,13 +83,19 @@ def compiler(kind: str) -> list[str]:
 def make(root: Path, tree: Path, arguments: Iterable[str], binds: Iterable[Bind],
          env: dict[str, str] | None = None, compiler: Iterable[str] = ("LLVM=1",)) -> list[str]:
     """The command that runs the kernel's make with our toolchain in build directory /kernel/build."""
-    ccache = cache.directory() / "ccache"
-    ccache.mkdir(exist_ok=True)
     jobs = len(os.sched_getaffinity(0))
     return sandbox.command(
         root, ["make", *compiler, f"O={KERNEL_INSIDE}/build", f"-j{jobs}", *arguments],
         cwd=SOURCE_INSIDE, env={**CCACHE, **(env or {})},
-        binds=[Bind(tree, SOURCE_INSIDE), Bind(ccache, CCACHE_INSIDE, writable=True), *binds])
+        binds=[Bind(tree, SOURCE_INSIDE), *compilers(), *binds])
+
+
+def compilers() -> list[Bind]:
+    """What CCACHE names inside: the cache of objects, and the compilers that use it."""
+    objects = cache.directory() / "ccache"
+    objects.mkdir(exist_ok=True)
+    return [Bind(objects, CCACHE_INSIDE, writable=True),
+            *(Bind(COMPILER, _COMPILERS_INSIDE / name) for name in ("clang", "gcc"))]
 
 
 def patches(series: str) -> list[Path]:

@@ -29,13 +29,12 @@ def run(log: Path) -> list[str]:
     tree = cache.entry(f"kunit-{patched.parent.name}-{name}",
                        lambda partial: _link_into_tree(patched, partial)) / "linux"
     name = f"kunit-build-{tree.parent.name}"
-    workspace, ccache = cache.directory() / name, cache.directory() / "ccache"
+    workspace = cache.directory() / name
     console = workspace / "test.log"
     with cache.lock(cache.lock_path(name), "another run of the KUnit suites"):
         if not workspace.exists():
             cache.need_space(_BUILD_MIB, "The KUnit kernel")
-        for directory in (workspace, ccache):
-            directory.mkdir(exist_ok=True)
+        workspace.mkdir(exist_ok=True)
         console.unlink(missing_ok=True)
         command = [str(TOOL), "run", "--arch=x86_64", "--make_options=LLVM=1",
                    f"--kunitconfig={SOURCE_INSIDE}/tests/kunit", f"--build_dir={_BUILD_INSIDE}",
@@ -44,8 +43,7 @@ def run(log: Path) -> list[str]:
                    "--qemu_args=-smp 2 -cpu max,la57=off", f"--kernel_args={guest.KUNIT_RANGE}",
                    *(f"--kernel_args=rust_fsdax.{argument}" for argument in guest.KUNIT_ARGS)]
         binds = [Bind(tree, kernel.SOURCE_INSIDE), Bind(CHECKOUT, SOURCE_INSIDE),
-                 Bind(workspace, _BUILD_INSIDE, writable=True),
-                 Bind(ccache, kernel.CCACHE_INSIDE, writable=True)]
+                 Bind(workspace, _BUILD_INSIDE, writable=True), *kernel.compilers()]
         try:
             run_logged(sandbox.command(root, command, cwd=kernel.SOURCE_INSIDE, binds=binds,
                                        env=kernel.CCACHE),

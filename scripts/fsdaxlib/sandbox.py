@@ -13,6 +13,7 @@ from .progress import Fail
 # lie anywhere without a mount point being made in the root.
 _PARTS = ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/libexec", "usr/share", "usr/include",
           "usr/src/rustc-*", "etc")
+PATH = "/usr/lib/ccache:/usr/sbin:/usr/bin"
 _LINKS = ("bin", "sbin", "lib", "lib64")
 
 
@@ -54,7 +55,7 @@ def command(root: Path, argv: Sequence[str], *, binds: Iterable[Bind] = (), cwd:
         line += ["--bind" if bind.writable else "--ro-bind", str(bind.host), str(bind.inside)]
     for device in devices:
         line += ["--dev-bind", device, device]
-    variables = {"PATH": "/usr/lib/ccache:/usr/sbin:/usr/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8",
+    variables = {"PATH": PATH, "HOME": "/tmp", "LC_ALL": "C.UTF-8",
                  "TERM": os.environ.get("TERM", "dumb"), **(env or {})}
     for name, value in variables.items():
         line += ["--setenv", name, value]

@@ -123,6 +123,18 @@ Description: what it is
                 deb._add_rust(build, headers)
 
 
+class Certificate(unittest.TestCase):
+    def test_the_kernel_has_that_of_its_modules(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            certificate, image = Path(directory) / "x509", Path(directory) / "vmlinux"
+            certificate.write_bytes(b"\0mine\xff")
+            image.write_bytes(b"ELF \0mine\xff end")
+            deb.check_certificate(certificate, image)
+            image.write_bytes(b"ELF \0other\xff end")
+            with self.assertRaisesRegex(Fail, "another certificate"):
+                deb.check_certificate(certificate, image)
+
+
 class Readme(unittest.TestCase):
     def test_commands(self) -> None:
         text = ("# T\n\n    other\n\n## On your own machine\n\nText.\n\n    make deb    # say\n    sudo b 'c  d'\n\n"

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -124,6 +125,40 @@ class Choice(InPlace):
             self.assertEqual("ARCH=arm64" in built.make(["modules"], [], {}), kind == "arm64", kind)
             self.assertEqual(built.image, built.entry / "build/arch" / (
                 "arm64/boot/Image" if kind == "arm64" else "x86/boot/bzImage"))
+
+
+class Compilers(InPlace):
+    def compile(self, name: str, *arguments: str) -> str:
+        """What is called in the end by who calls a compiler by its name."""
+        for program in (name, "ccache"):
+            (self.place / program).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+            (self.place / program).chmod(0o755)
+        (self.place / "ours").mkdir(exist_ok=True)
+        ours = self.place / "ours" / name
+        bind = next(bind for bind in kernel.compilers() if bind.inside.name == name)
+        ours.write_text(bind.host.read_text().replace("/usr/bin", str(self.place)))
+        ours.chmod(0o755)
+        # As inside: ours is the first one of that name.
+        path = f"{ours.parent}:{self.place}:{os.environ['PATH']}"
+        return subprocess.run([name, *arguments], check=True, capture_output=True, text=True,
+                              env={"PATH": path}).stdout.strip()
+
+    def test_assembler_is_not_taken_from_the_cache(self) -> None:
+        # ccache does not see which files .incbin has put into an object.
+        for name in ("clang", "gcc"):
+            for file in ("a b.S", "/src/linux/kernel/configs.c"):
+                self.assertEqual(self.compile(name, "-c", "-o", "a.o", file), f"{name} -c -o a.o {file}")
+
+    def test_c_is(self) -> None:
+        self.assertEqual(self.compile("clang", "-c", "a.c"), f"ccache {self.place}/clang -c a.c")
+
+    def test_every_make_uses_them(self) -> None:
+        line = kernel.ensure("plain").make(["modules"], [], {"CCACHE_NOSTATS": "1"})
+        path = line[line.index("PATH") + 1].split(":")
+        self.assertLess(path.index("/compilers"), path.index("/usr/lib/ccache"))
+        for name in ("clang", "gcc"):
+            self.assertIn(f"/compilers/{name}", line)
+            self.assertTrue(os.access(line[line.index(f"/compilers/{name}") - 1], os.X_OK))
 
 
 class Configuration(InPlace):
