@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-GOAL_PERCENT = 95
+GOAL_PERCENT = 97
 # In order of the report.
 SOURCES = ("src", "rust", "csrc")
 _ALL = "..."

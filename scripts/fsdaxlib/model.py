@@ -6,6 +6,7 @@ named property must reject; it counts as failed if nothing does, or another prop
 """
 
 import fnmatch
+import functools
 import json
 import os
 import re
@@ -18,8 +19,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from . import kernel, ktap, sandbox, toolchain, tools
+from . import cache, kernel, ktap, sandbox, toolchain, tools
 from .progress import BUILD, CHECKOUT, Fail, shown, step
+from .sandbox import Bind
 
 SOURCES = CHECKOUT / "tests/model"
 _OUT = BUILD / "model"
@@ -155,6 +157,8 @@ _UNREACHED = {
 _DEPTH = {False: 20_000, True: 2_000_000}
 _HASH_BITS = {False: 20, True: 27}
 _MEMORY_MIB = 2_000
+# The packages of what makes a program of a model.
+_TOOLS = re.compile(r"spin|gcc|cpp|binutils|libc6-dev|linux-libc-dev")
 
 _TABLE = CHECKOUT / "Documentation/testing.rst"
 _ROW = re.compile(r"^``(\w+)`` .* ``([\w ]+)`` +``(\w+)``$", re.MULTILINE)
@@ -253,7 +257,7 @@ def properties() -> list[str]:
 
 
 def _search(world: str, mutation: Mutation | None, *, long: bool, go_on: bool = False) -> _Search:
-    """Generate, compile and run one search."""
+    """Run one search, whose program is built or in the cache."""
     root = toolchain.ensure()
     out = _OUT / (f"{world}-{mutation.name}" if mutation else world)
     shutil.rmtree(out, ignore_errors=True)
@@ -261,17 +265,11 @@ def _search(world: str, mutation: Mutation | None, *, long: bool, go_on: bool = 
     flat = _Flat.of(SOURCES / f"worlds/{world}.pml")
     (out / "flat.pml").write_text(flat.text)
     fair = "#define LIVENESS" in flat.lines
+    program = _program(root, out, flat, mutation, fair=fair, long=long)
+    pan, bind = str(program / "pan"), sandbox.ro(program)
 
-    defines = [f"-D{mutation.define}"] if mutation else []
-    _tool(root, out, ["spin", "-a", *defines, *(["-DLONG"] if long else []), "flat.pml"])
-    # With fairness spin counts the processes that were passed over.
-    flags = ["-DNFAIR=4"] if fair else ["-DSAFETY"]
-    # Compiling with optimization takes longer than a short search.
-    _tool(root, out, ["gcc", "-O2" if long else "-O0", "-w", "-DCOLLAPSE", "-DVECTORSZ=4096",
-                      f"-DMEMLIM={_memory_mib() if long else _MEMORY_MIB}", *flags, "-o", "pan", "pan.c"])
-    run = ["./pan", f"-m{_DEPTH[long]}", f"-w{_HASH_BITS[long]}", *(["-a", "-f"] if fair else []),
-           *(["-c0"] if go_on else [])]
-    text = _tool(root, out, run, check=False)
+    text = _tool(root, out, [pan, f"-m{_DEPTH[long]}", f"-w{_HASH_BITS[long]}", *(["-a", "-f"] if fair else []),
+                             *(["-c0"] if go_on else [])], bind, check=False)
     (out / "output").write_text(text)
 
     states, deep = _STATES.search(text), _DEEP.search(text)
@@ -281,9 +279,35 @@ def _search(world: str, mutation: Mutation | None, *, long: bool, go_on: bool = 
     search = _Search(_ERROR.findall(text), problem, int(float(states[1])) if states else 0,
                      int(deep[1]) if deep else 0)
     if not mutation:
-        _coverage(search, _tool(root, out, ["./pan", "-d"], check=False), text)
-    (out / "pan").unlink()
+        _coverage(search, _tool(root, out, [pan, "-d"], bind, check=False), text)
     return search
+
+
+def _program(root: Path, out: Path, flat: _Flat, mutation: Mutation | None, *, fair: bool, long: bool) -> Path:
+    """The directory with the program of a search, which is kept as long as nothing changes that goes into it.
+
+    What it finds is not: each search runs. OUT has the model, and is where the program is built.
+    """
+    generate = ["spin", "-a", *([f"-D{mutation.define}"] if mutation else []), *(["-DLONG"] if long else []),
+                "flat.pml"]
+    # Compiling with optimization takes longer than a short search. With fairness spin counts the processes
+    # that were passed over.
+    build = ["gcc", "-O2" if long else "-O0", "-w", "-s", "-DCOLLAPSE", "-DVECTORSZ=4096",
+             f"-DMEMLIM={_memory_mib() if long else _MEMORY_MIB}", "-DNFAIR=4" if fair else "-DSAFETY",
+             "-o", "pan", "pan.c"]
+
+    def make(partial: Path) -> None:
+        for argv in (generate, build):
+            _tool(root, out, argv)
+        shutil.move(out / "pan", partial / "pan")
+
+    return cache.entry(f"pan-{cache.key(_versions(root), flat.text, *generate, *build)}", make)
+
+
+@functools.cache
+def _versions(root: Path) -> bytes:
+    """The versions of what makes a program of a model."""
+    return toolchain.versions(root, _TOOLS)
 
 
 def _memory_mib() -> int:
@@ -291,9 +315,9 @@ def _memory_mib() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (2 << 20)
 
 
-def _tool(root: Path, out: Path, argv: Sequence[str], *, check: bool = True) -> str:
+def _tool(root: Path, out: Path, argv: Sequence[str], *binds: Bind, check: bool = True) -> str:
     """Run a tool in a directory of a search; return what it says."""
-    done = subprocess.run(sandbox.command(root, argv, cwd=out, binds=[sandbox.rw(out)]),
+    done = subprocess.run(sandbox.command(root, argv, cwd=out, binds=[sandbox.rw(out), *binds]),
                           capture_output=True, text=True, errors="replace", check=False)
     text = done.stdout + done.stderr
     if check and done.returncode:

@@ -49,10 +49,15 @@ def identity() -> str:
 
 def compilers(root: Path) -> bytes:
     """Names the versions of what turns a source into a kernel."""
+    return versions(root, _COMPILER)
+
+
+def versions(root: Path, packages: re.Pattern[str]) -> bytes:
+    """Names the versions of the packages of a root whose names begin like that."""
     status = (root / "var/lib/dpkg/status").read_text()
     found = re.findall(r"^Package: (\S+)\n(?:.+\n)*?Version: (\S+)$", status, re.MULTILINE)
     return "\n".join(f"{name} {version}" for name, version in sorted(found)
-                     if _COMPILER.match(name)).encode()
+                     if packages.match(name)).encode()
 
 
 def _host_needs() -> None:

@@ -37,7 +37,9 @@ mod tests {
             },
             thread::{
                 give_way,
-                wait_until, //
+                wait_until,
+                Counter,
+                Thread, //
             }, //
         },
         mapping::{
@@ -231,6 +233,36 @@ mod tests {
         check_eq!(second.join()?, Ok(()));
         check!(file.mapping().is_empty());
         check_eq!(pgmap.active(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn r6_a_break_ends_when_another_one_has_removed_what_it_waits_for() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for order in BOTH {
+            let (asleep, removed) = (Counter::new()?, Counter::new()?);
+            file.insert(0, 0, order)?;
+            let pin = pgmap.pin(0)?;
+            let (waiting, sleeps, ends) = (file.clone(), asleep.clone(), removed.clone());
+            let thread = Thread::spawn(move || {
+                // Until the other one is done, whoever wakes it.
+                let sleep = || {
+                    sleeps.add();
+                    let _ = wait_until(|| ends.get() > 0);
+                };
+                waiting.break_with(Range::ALL, Data::Discard, OnBusy::Sleep(&sleep))
+            })?;
+            let slept = wait_until(|| asleep.get() > 0);
+            drop(pin);
+            let broken = file.break_now(Range::ALL);
+            let empty = file.mapping().is_empty();
+            removed.add();
+            check_eq!(thread.join()?, Ok(()));
+            check_eq!((slept, broken, empty), (Ok(()), Ok(()), true));
+            check_eq!((asleep.get(), pgmap.active()), (1, 0));
+        }
         Ok(())
     }
 

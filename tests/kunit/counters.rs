@@ -263,7 +263,7 @@ mod tests {
             ),
             (
                 Extent {
-                    hole: true,
+                    of_type: Some(bindings::IOMAP_HOLE),
                     ..extent
                 },
                 Reason::Extent,

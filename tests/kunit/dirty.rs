@@ -266,6 +266,23 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn r9_what_has_no_block_cannot_be_flushed() -> Result {
+        let pgmap = TestPgmap::new()?;
+
+        for order in [Order::Pte, Order::Pmd] {
+            let file = FakeFile::new(&pgmap)?;
+            file.insert_hole(0, pgmap.pfn(0), order)?;
+            file.mark(0, Mark::Dirty)?;
+            file.mapping().lock_entry(0).ok_or(ENOENT)?.flush_now();
+            // As for data that is lost.
+            check!(file.writeback_error() != 0);
+            check!(!file.has(0, Mark::Dirty));
+            check_eq!((file.kind(0), pgmap.active()), (Some(Kind::Zero), 0));
+        }
+        Ok(())
+    }
+
     /// Writes a file back, as fsync() does.
     fn fsync(file: &FakeFile) -> Result {
         // Plays the DAX device: all that is read of it is a flag, which says that it has no cache.

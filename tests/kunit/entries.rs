@@ -8,6 +8,7 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
+        folio,
         fsdax::{
             self,
             Data,
@@ -41,7 +42,10 @@ mod tests {
             Mark,
             Range, //
         },
-        pgmap::Order, //
+        pgmap::{
+            Order,
+            PgmapRef, //
+        }, //
     };
 
     const BOTH: [Order; 2] = [Order::Pte, Order::Pmd];
@@ -235,6 +239,13 @@ mod tests {
         check_eq!(again, Ok(false));
         let other = fsdax::insert(&mut locked, pgmap.pfn(1), false);
         check_eq!(other, Err(InsertError::Mismatch));
+        for (why, error) in [
+            (GrabError::Conflict, EEXIST),
+            (GrabError::NoMemory, ENOMEM),
+            (GrabError::Io, EIO),
+        ] {
+            check_eq!(Error::from(why), error);
+        }
         Ok(())
     }
 
@@ -553,6 +564,52 @@ mod tests {
         drop(pin);
         check_eq!(file.break_now(pages(0, 0)), Ok(()));
         check_eq!(seen(), [0, 1, 0, 1, 0, 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn undo_leaves_alone_what_tracks_nothing() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        file.insert_hole(0, pgmap.pfn(7), Order::Pte)?;
+        let mut locked = file.mapping().lock_entry(0).ok_or(ENOENT)?;
+        for old in [Entry::empty(Order::Pte), locked.entry()] {
+            fsdax::undo_insert(&mut locked, old);
+            check_eq!(locked.entry().kind(), Kind::Zero);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r21_an_entry_takes_no_claim_but_its_own() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+        let claim = |locked: &LockedEntry<'_>, offset| {
+            let page = PgmapRef::live(pgmap.pfn(offset), Order::Pte)?;
+            folio::request(page, &locked.locked_id()).map_err(|_| EBUSY)
+        };
+
+        // Of another entry, of this file or of another.
+        let mut locked = LockedEntry::grab(file.mapping(), 0, Order::Pte)?;
+        let beside = LockedEntry::grab(file.mapping(), 1, Order::Pte)?;
+        let same = LockedEntry::grab(other.mapping(), 0, Order::Pte)?;
+        for one in [&beside, &same] {
+            check!(!locked.track(claim(one, 3)?, true));
+            check_eq!(locked.entry().kind(), Kind::Empty);
+            check!(!locked.with_marks(|marks| marks.has(Mark::Dirty)));
+            check_eq!((pgmap.is_idle(3), pgmap.active()), (true, 0));
+        }
+        // One that tracks a page, or did, takes no other.
+        check!(locked.track(claim(&locked, 3)?, false));
+        for _ in 0..2 {
+            check!(!locked.track(claim(&locked, 4)?, false));
+            check_eq!(locked.entry().pfn(), pgmap.pfn(3));
+            check!(pgmap.is_idle(4));
+            locked.zap();
+        }
+        check_eq!(pgmap.active(), 0);
         Ok(())
     }
 

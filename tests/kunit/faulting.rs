@@ -8,7 +8,8 @@
 use kernel::{
     ffi::{
         c_int,
-        c_uint, //
+        c_uint,
+        c_void, //
     },
     prelude::*,
     sync::{
@@ -34,25 +35,40 @@ use crate::{
             self,
             vm_fault_t, //
         },
+        safe,
         vm_fault, //
     },
     fsdax,
     mapping::{
         Fault,
-        IomapOps, //
+        IomapOps,
+        Iomaps, //
     },
     pgmap::Order, //
 };
 
 /// A block of which nothing can be read, for a pgmap of one slot.
 pub(super) const BAD: usize = PMD - 1;
+/// One that the device gives no access to, for want of memory.
+pub(super) const NO_MEMORY: usize = PMD - 3;
+/// One that the kernel has not mapped.
+pub(super) const NOT_MAPPED: usize = PMD - 5;
 
 impl Backing for TestPgmap {
     fn access(&self, _device: &Handle, offset: usize) -> Result<(usize, usize)> {
-        if offset == BAD {
-            return Err(Error::from_errno(-(bindings::EHWPOISON as c_int)));
+        match offset {
+            BAD => Err(Error::from_errno(-(bindings::EHWPOISON as c_int))),
+            NO_MEMORY => Err(ENOMEM),
+            _ => Ok((self.pfn(offset), self.pages() - offset)),
         }
-        Ok((self.pfn(offset), self.pages() - offset))
+    }
+
+    fn address(&self, pfn: usize) -> *mut c_void {
+        if pfn == self.pfn(NOT_MAPPED) {
+            core::ptr::null_mut()
+        } else {
+            safe::rust_fsdax_pfn_to_virt(pfn)
+        }
     }
 }
 
@@ -69,8 +85,8 @@ pub(super) struct Extent {
     pub(super) error: i32,
     /// How many pages it has, if it is not large.
     pub(super) pages: Option<usize>,
-    /// Whether there is no block.
-    pub(super) hole: bool,
+    /// What there is, if it is no block: `IOMAP_HOLE`, for example.
+    pub(super) of_type: Option<u32>,
     /// An errno that `fsync()` fails with.
     pub(super) sync_error: i32,
 }
@@ -183,10 +199,7 @@ unsafe extern "C" fn iomap_begin(
         length: extent
             .pages
             .map_or(1 << 40, |n| (n << bindings::PAGE_SHIFT) as u64),
-        type_: match extent.hole {
-            true => bindings::IOMAP_HOLE as u16,
-            false => bindings::IOMAP_MAPPED as u16,
-        },
+        type_: extent.of_type.unwrap_or(bindings::IOMAP_MAPPED) as u16,
         flags: if extent.shared {
             bindings::IOMAP_F_SHARED as u16
         } else {
@@ -315,10 +328,26 @@ impl Faulted {
         self.used.load(Relaxed)
     }
 
-    /// Handles a store to a private mapping, which wants a copy of a page. The filesystem has to fail: there
-    /// is no page for the copy.
+    /// Calls `f` with what the filesystem says of `pages` pages from `index` on, of which a load needs one.
+    pub(super) fn with_extents<R>(
+        &self,
+        index: usize,
+        pages: usize,
+        f: impl FnOnce(&mut Iomaps<'_>) -> R,
+    ) -> R {
+        // SAFETY: The table is constant, and that of all these files.
+        let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
+        let mut extents = Iomaps::new(self.file.mapping(), index, Order::Pte, false, ops);
+
+        extents.look_ahead(pages);
+        f(&mut extents)
+    }
+
+    /// Handles a store to a private mapping, which wants a copy of a page. The filesystem has to fail, or the
+    /// device: there is no page for the copy.
     pub(super) fn fail_to_copy(&self, index: usize) -> Result<vm_fault_t> {
-        check!(self.extent.error != 0);
+        let block = self.extent.block + index;
+        check!(self.extent.error != 0 || [BAD, NO_MEMORY, NOT_MAPPED].contains(&block));
         // SAFETY: The table is constant, and that of all these files.
         let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
         let about = About::new(index, Order::Pte, true);
@@ -353,6 +382,15 @@ impl Faulted {
         self.with_fault(index, order, write, |fault| {
             let outcome = fsdax::iomap_fault(fault, order.get(), true, ops);
             (outcome.ret, outcome.error.unwrap_or(0))
+        })
+    }
+
+    /// Handles a store for an order that is none of those that the kernel asks for. Returns its result.
+    pub(super) fn fault_of(&self, index: usize, order: u32) -> Result<vm_fault_t> {
+        // SAFETY: The table is constant, and that of all these files.
+        let ops = unsafe { IomapOps::from_raw(&raw const IOMAP.0) };
+        self.with_fault(index, Order::Pte, true, |fault| {
+            fsdax::iomap_fault(fault, order, true, ops).ret
         })
     }
 

@@ -19,7 +19,11 @@ mod tests {
     use super::*;
     use crate::{
         ffi::{
-            bindings,
+            bindings::{
+                self,
+                PAGE_SIZE, //
+            },
+            safe,
             vm_fault, //
         },
         folio::Left,
@@ -28,7 +32,9 @@ mod tests {
             faulting::{
                 Extent,
                 Faulted,
-                BAD, //
+                BAD,
+                NOT_MAPPED,
+                NO_MEMORY, //
             },
             fixture::{
                 pages,
@@ -444,9 +450,95 @@ mod tests {
     #[test]
     fn a_copy_of_bad_memory_is_an_io_error() -> Result {
         let pgmap = TestPgmap::new()?;
-        let file = copying(&pgmap, BAD)?;
 
-        check_eq!(file.fault(0, Order::Pte, true)?.0, vm_fault::SIGBUS);
+        for (block, ret) in [
+            (BAD, vm_fault::SIGBUS),
+            (NO_MEMORY, vm_fault::OOM),
+            (NOT_MAPPED, vm_fault::SIGBUS),
+        ] {
+            let file = copying(&pgmap, block)?;
+            check_eq!(file.fault(0, Order::Pte, true)?.0, ret);
+            check!(file.file.mapping().is_empty());
+            check_eq!((pgmap.active(), file.used()), (0, 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_of_a_hole_is_zeroes() -> Result {
+        const NEW: usize = 100;
+
+        let pgmap = TestPgmap::new()?;
+        let extent = Extent {
+            block: NEW,
+            shared: true,
+            ..Extent::default()
+        };
+        let file = Faulted::new(&pgmap, extent)?;
+        let page = safe::rust_fsdax_pfn_to_virt(pgmap.pfn(NEW)).cast::<u8>();
+
+        // SAFETY: The kernel has the memory mapped, and no other test uses it meanwhile.
+        unsafe { page.write_bytes(0xff, PAGE_SIZE) };
+        check_eq!(file.fault(0, Order::Pte, true)?.0, vm_fault::NEEDDSYNC);
+        // SAFETY: The kernel has the memory mapped, and nobody stores to it any more.
+        let data = unsafe { core::slice::from_raw_parts(page, PAGE_SIZE) };
+        check!(data.iter().all(|byte| *byte == 0));
+        check_eq!(file.file.entry(0).map(|e| e.pfn()), Some(pgmap.pfn(NEW)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_private_copy_of_what_cannot_be_read_is_not_made() -> Result {
+        let pgmap = TestPgmap::new()?;
+
+        for (block, ret) in [
+            (BAD, bindings::vm_fault_reason_VM_FAULT_HWPOISON),
+            (NO_MEMORY, vm_fault::OOM),
+            (NOT_MAPPED, vm_fault::SIGBUS),
+        ] {
+            let extent = Extent {
+                block,
+                ..Extent::default()
+            };
+            let file = Faulted::new(&pgmap, extent)?;
+            check_eq!(file.fail_to_copy(0)?, ret);
+            check_eq!((file.asked(), file.used()), (1, 0));
+            check_eq!((file.file.kind(0), pgmap.active()), (Some(Kind::Empty), 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_fault_of_an_order_that_no_page_has_falls_back() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = owner_of_all(&pgmap)?;
+
+        for order in [1, 5, Order::PMD_ORDER + 1] {
+            check_eq!(file.fault_of(3, order)?, vm_fault::FALLBACK);
+            check_eq!(file.asked(), 0);
+            check!(file.file.mapping().is_empty());
+            let finished = file.with_fault(3, Order::Pte, true, |fault| {
+                fsdax::finish_sync_fault(fault, order, pgmap.pfn(3))
+            })?;
+            check_eq!(finished, vm_fault::FALLBACK);
+            check_eq!(file.synced(), (0, 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r20_no_page_of_zeroes_has_1_gib() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = owner_of_all(&pgmap)?;
+        let zero = |order: Order| {
+            file.with_fault(0, order, false, |fault| {
+                fault.zero_page(order).map(|zero| zero.entry())
+            })
+        };
+
+        let page = zero(Order::Pte)?.ok_or(ENOENT)?;
+        check_eq!((page.kind(), page.order()), (Kind::Zero, Order::Pte));
+        check_eq!(zero(Order::Pud)?, None);
         Ok(())
     }
 

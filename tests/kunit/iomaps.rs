@@ -30,10 +30,14 @@ mod tests {
             }, //
         },
         mapping::{
+            Block,
             Kind,
             Range, //
         },
-        pgmap::Order, //
+        pgmap::{
+            DeviceReadGuard,
+            Order, //
+        }, //
     };
 
     const PAGE: i64 = PAGE_SIZE as i64;
@@ -139,6 +143,85 @@ mod tests {
             check_eq!(faulted.asked(), asked + 1);
             check!(faulted.file.kind(pages).is_none());
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_has_ended_is_not_asked_for_again() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let error = EIO.to_errno();
+
+        for extent in [
+            Extent::default(),
+            Extent {
+                error,
+                ..Extent::default()
+            },
+        ] {
+            let faulted = Faulted::new(&pgmap, extent)?;
+            faulted.with_extents(3, 1, |extents| {
+                if extent.error == 0 {
+                    // Nothing is done with it.
+                    check!(extents.next().is_some());
+                }
+                for _ in 0..2 {
+                    check!(extents.next().is_none());
+                    check_eq!((faulted.asked(), extents.error()), (1, extent.error));
+                }
+                Ok(())
+            })?;
+            check_eq!(faulted.asked(), 1);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn there_is_a_block_a_hole_or_nothing_for_a_fault() -> Result {
+        let pgmap = TestPgmap::new()?;
+
+        for (of_type, block) in [
+            (bindings::IOMAP_HOLE, Block::Hole),
+            (bindings::IOMAP_UNWRITTEN, Block::Hole),
+            (bindings::IOMAP_MAPPED, Block::Mapped),
+            (bindings::IOMAP_DELALLOC, Block::Other),
+            (bindings::IOMAP_INLINE, Block::Other),
+        ] {
+            let extent = Extent {
+                of_type: Some(of_type),
+                ..Extent::default()
+            };
+            let faulted = Faulted::new(&pgmap, extent)?;
+            let found =
+                faulted.with_extents(3, 1, |extents| extents.next().map(|extent| extent.block()));
+            check_eq!(found, Some(block));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn r21_a_reference_is_one_for_what_the_device_gave() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let faulted = Faulted::new(&pgmap, Extent::default())?;
+        let guard = DeviceReadGuard::new();
+
+        faulted.with_extents(0, 4, |extents| {
+            let mut extent = extents.next().ok_or(ENOENT)?;
+            let piece = extent.piece(&guard, 3)?;
+            check_eq!(piece.pages(), 3);
+            check_eq!(piece.reference(2)?.pfn(), pgmap.pfn(2));
+            for n in [3, PMD] {
+                check_eq!(piece.reference(n).err(), Some(ERANGE));
+            }
+            let memory = extent.memory(&guard)?;
+            let whole = memory.reference(pgmap.pfn(0), Order::Pmd)?;
+            check_eq!((whole.pfn(), whole.order()), (pgmap.pfn(0), Order::Pmd));
+            // Neither aligned nor all of the device's, and one that is behind it.
+            for pfn in [pgmap.pfn(1), pgmap.pfn(PMD)] {
+                check_eq!(memory.reference(pfn, Order::Pmd).err(), Some(ERANGE));
+            }
+            Ok(())
+        })?;
+        check_eq!(pgmap.active(), 0);
         Ok(())
     }
 

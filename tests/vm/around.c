@@ -31,6 +31,9 @@
 #define MANY	((size_t)4096)
 #define STAMP	100
 #define ANY	SIZE_MAX
+/* As xfs_fs.h has them, for which a package is needed. */
+#define XFS_IOC_GOINGDOWN	_IOR('X', 125, uint32_t)
+#define XFS_FSOP_GOING_FLAGS_NOLOGFLUSH	2
 
 static void load(const char *p, size_t page)
 {
@@ -645,6 +648,33 @@ static void within_a_large_entry(const struct env *e)
 	expect_tracked(e, 0, "truncated");
 }
 
+/* A fault for which the file system fails maps nothing, and what was mapped before it stays. */
+static void not_when_the_file_system_fails(const struct env *e)
+{
+	int fd = create_whole(e, "f", N, STAMP);
+	char *p = map_aligned(fd, N, PROT_READ), byte;
+	uint32_t how = XFS_FSOP_GOING_FLAGS_NOLOGFLUSH;
+
+	must(fsync(fd));
+	load(p, 0);
+	load(p, 1);
+	must(ioctl(fd, XFS_IOC_GOINGDOWN, &how));
+	check(try_load(p + 2 * PAGE, &byte) == SIGBUS, "no SIGBUS after a shutdown");
+	expect_present(e, p, N, 2, 2, "shut down");
+	check_page(p + PAGE, STAMP + 1, "shut down");
+	must(munmap(p, N * PAGE));
+	must(close(fd));
+	must(umount(e->dir));
+	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
+	fd = must(open(in_dir(e, "f"), O_RDONLY));
+	p = map_aligned(fd, N, PROT_READ);
+	load_three(p, 0);
+	expect_present(e, p, N, AROUND, 3, "mounted again");
+	expect_tracked(e, AROUND, "mounted again");
+	for (size_t i = 0; i < N; i++)
+		check_page(p + i * PAGE, STAMP + i, "mounted again");
+}
+
 /* That the device has it was asked when the 2 MiB became an entry. */
 static void not_what_went_bad(const struct env *e)
 {
@@ -682,6 +712,8 @@ static const struct test tests[] = {
 	{ "R9 stores map nothing around, and what is mapped around is clean", not_for_stores, 0 },
 	{ "private copies stay where pages are mapped around", private_mappings, 0 },
 	{ "nothing is mapped around where somebody watches", not_where_somebody_watches, 0 },
+	{ "nothing is mapped by a fault for which the file system fails",
+	  not_when_the_file_system_fails, XFS_ONLY },
 	{ "R6 a break does not wait for what was mapped around", a_break_does_not_wait, 0 },
 	{ "R6 a break waits for the pin of what was mapped around", a_pin_is_waited_for,
 	  BOUND_ONLY },
