@@ -166,14 +166,15 @@ impl Claim {
         core::mem::forget(self);
     }
 
-    /// The entry that it is of.
-    pub(crate) fn entry(&self) -> EntryId {
-        self.entry
-    }
-
     /// The first pfn of the entry.
     pub(crate) fn pfn(&self) -> usize {
         self.pfn
+    }
+
+    /// Whether it is for `entry`, and one of `order` has what is claimed: a page of any folio, or all of one.
+    #[inline(always)]
+    pub(crate) fn is_for(&self, entry: EntryId, order: Order) -> bool {
+        self.entry == entry && (order == Order::Pte || self.folio.order() == order.get())
     }
 
     /// Where the folio begins in the file, or would.

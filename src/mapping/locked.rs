@@ -213,7 +213,7 @@ impl<'m> Here<'_, 'm> {
     #[inline(always)]
     pub(super) fn track(&mut self, claim: Claim, dirty: bool) -> Result<(), Claim> {
         let pfn = claim.pfn();
-        let fits = claim.entry() == self.id()
+        let fits = claim.is_for(self.id(), self.entry.order())
             && self.entry.kind() != Kind::Tracked
             && (!self.entry.is_mapped() || self.entry.pfn() == pfn);
 

@@ -610,6 +610,12 @@ mod tests {
             locked.zap();
         }
         check_eq!(pgmap.active(), 0);
+        drop((locked, beside));
+        // Of a page, where it would be one of 2 MiB.
+        let mut locked = LockedEntry::grab(other.mapping(), PMD, Order::Pmd)?;
+        check!(!locked.track(claim(&locked, 0)?, false));
+        check_eq!(locked.entry(), Entry::empty(Order::Pmd));
+        check_eq!((pgmap.is_idle(0), pgmap.active()), (true, 0));
         Ok(())
     }
 
