@@ -17,13 +17,13 @@ mod tests {
         }, //
     };
 
-    /// Counts in the way of the CPU, where it has one, or in that of C. There is such a word.
+    /// Counts in the way of the CPU, where it has one, or in that of C.
     fn inc(words: &PerCpu<3>, i: usize, in_c: bool) {
         if in_c {
-            // SAFETY: There is such a word.
+            // SAFETY: All callers, below, count one of the three words.
             unsafe { bindings::rust_fsdax_percpu_inc(words.as_ptr(), i) };
         } else {
-            // SAFETY: There is such a word.
+            // SAFETY: All callers, below, count one of the three words.
             unsafe { percpu::inc(words.as_ptr(), i) };
         }
     }
