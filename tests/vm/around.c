@@ -47,11 +47,6 @@ static void load_three(const char *p, size_t page)
 		load(p, page + i);
 }
 
-static char *map_aligned(int fd, size_t pages, int prot)
-{
-	return map_skewed(fd, pages, 0, prot, MAP_SHARED);
-}
-
 /* How many pages of a mapping are mapped by the module, or by fs/dax.c if that is not ANY. */
 static void expect_present(const struct env *e, const char *p, size_t pages, size_t bound,
 			   size_t other, const char *what)
@@ -125,7 +120,7 @@ static size_t pieces_of(int fd, size_t pages)
 static void in_sequence(const struct env *e)
 {
 	int fd = create_file(e, "f", MANY, STAMP);
-	char *p = map_aligned(fd, MANY, PROT_READ);
+	char *p = map_file(fd, MANY, PROT_READ);
 	struct around before = { 0 }, now;
 	size_t most = MANY / AROUND + 2 * MANY / HUGE + 3 * pieces_of(fd, MANY);
 	long faults;
@@ -155,7 +150,7 @@ static void in_sequence(const struct env *e)
 	/* Another mapping of pages that are tracked already. */
 	must(munmap(p, MANY * PAGE));
 	expect_tracked(e, MANY, "unmapped");
-	p = map_aligned(fd, MANY, PROT_READ);
+	p = map_file(fd, MANY, PROT_READ);
 	faults = minor_faults();
 	for (size_t i = 0; i < MANY; i++)
 		load(p, i);
@@ -171,7 +166,7 @@ static void in_sequence(const struct env *e)
 static void at_random(const struct env *e)
 {
 	int fd = create_file(e, "f", MANY, STAMP);
-	char *p = map_aligned(fd, MANY, PROT_READ);
+	char *p = map_file(fd, MANY, PROT_READ);
 	struct rng rng = rng_of(e->seed, 0, 0);
 	size_t *order = calloc(MANY, sizeof(*order));
 	long faults;
@@ -203,7 +198,7 @@ static void at_random(const struct env *e)
 static void up_to_the_end_of_what_is_mapped(const struct env *e)
 {
 	int fd = create_whole(e, "f", N, STAMP);
-	char *p = map_aligned(fd, 20, PROT_READ);
+	char *p = map_file(fd, 20, PROT_READ);
 
 	load(p, 0);
 	expect_present(e, p, 20, 1, 1, "the first page");
@@ -226,7 +221,7 @@ static void up_to_the_end_of_the_file(const struct env *e)
 
 	/* A page and a bit, which counts as a page. */
 	must(ftruncate(fd, 20 * PAGE + 100));
-	p = map_aligned(fd, N, PROT_READ);
+	p = map_file(fd, N, PROT_READ);
 	load_three(p, AROUND);
 	expect_present(e, p, N, 5, 3, "the end of the file");
 	check(try_load(p + 21 * PAGE, &byte) == SIGBUS, "no SIGBUS behind the end");
@@ -243,7 +238,7 @@ static void up_to_the_end_of_an_extent(const struct env *e)
 	char *p;
 
 	must(do_op(OP_PUNCH, fd, 5, 2));
-	p = map_aligned(fd, N, PROT_READ);
+	p = map_file(fd, N, PROT_READ);
 	load_three(p, 0);
 	expect_present(e, p, N, 5, 3, "up to a hole");
 	check_page(p + 5 * PAGE, 0, "hole");
@@ -293,7 +288,7 @@ static void wherever_it_is_mapped(const struct env *e)
 static void not_where_it_is_not_wanted(const struct env *e)
 {
 	int fd = create_whole(e, "f", N, STAMP);
-	char *p = map_aligned(fd, N, PROT_READ);
+	char *p = map_file(fd, N, PROT_READ);
 
 	must(madvise(p, N * PAGE, MADV_RANDOM));
 	load_three(p, 0);
@@ -310,7 +305,7 @@ static void not_where_it_is_not_wanted(const struct env *e)
 static void not_for_stores(const struct env *e)
 {
 	int fd = create_whole(e, "f", N, STAMP);
-	char *p = map_aligned(fd, N, RW);
+	char *p = map_file(fd, N, RW);
 	long flushed;
 
 	fill_page(p, STAMP);
@@ -371,7 +366,7 @@ static void not_where_somebody_watches(const struct env *e)
 {
 	bool soft_dirty;
 	int fd = create_whole(e, "f", N, STAMP), uffd;
-	char *p = map_aligned(fd, N, RW);
+	char *p = map_file(fd, N, RW);
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC };
 	struct uffdio_register reg = {
 		.range = { (uintptr_t)p, N * PAGE },
@@ -390,7 +385,7 @@ static void not_where_somebody_watches(const struct env *e)
 	expect_present(e, p, 8, 3, 3, "userfaultfd");
 	close(uffd);
 
-	p = map_aligned(fd, N, RW);
+	p = map_file(fd, N, RW);
 	soft_dirty = is_soft_dirty(&api);
 	must(-!write_text("/proc/self/clear_refs", "4"));
 	load_three(p, 0);
@@ -405,7 +400,7 @@ static void a_break_does_not_wait(const struct env *e)
 
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		int fd = create_whole(e, "f", N, STAMP);
-		char *p = map_aligned(fd, N, PROT_READ), *q = map_aligned(fd, N, PROT_READ);
+		char *p = map_file(fd, N, PROT_READ), *q = map_file(fd, N, PROT_READ);
 		struct job job = { .op = ops[i], .fd = fd, .first = 7, .pages = 2 };
 
 		load_three(p, 0);
@@ -437,7 +432,7 @@ static void a_break_does_not_wait(const struct env *e)
 static void a_pin_is_waited_for(const struct env *e)
 {
 	int fd = create_whole(e, "f", N, STAMP);
-	char *p = map_aligned(fd, N, PROT_READ);
+	char *p = map_file(fd, N, PROT_READ);
 	struct job job = { .op = OP_PUNCH, .fd = fd, .first = 9, .pages = 1 };
 	struct pin pin;
 	char buf[PAGE];
@@ -468,7 +463,7 @@ static void a_pin_is_waited_for(const struct env *e)
 static void a_neighbour_that_is_waited_for(const struct env *e)
 {
 	int fd = create_whole(e, "f", N, STAMP);
-	char *p = map_aligned(fd, N, PROT_READ);
+	char *p = map_file(fd, N, PROT_READ);
 	struct job job = { .op = OP_PUNCH, .fd = fd, .first = 0, .pages = N };
 	struct pin pin;
 
@@ -496,8 +491,8 @@ static void not_what_a_clone_has(const struct env *e)
 	char *p, *q;
 
 	must(ioctl(clone, FICLONE, fd));
-	p = map_aligned(fd, N, RW);
-	q = map_aligned(clone, N, RW);
+	p = map_file(fd, N, RW);
+	q = map_file(clone, N, RW);
 	load_three(p, 0);
 	expect_present(e, p, N, 3, 3, "a clone");
 	for (size_t i = 0; i < N; i++) {
@@ -511,7 +506,7 @@ static void not_what_a_clone_has(const struct env *e)
 		fill_page(q + i * PAGE, 1000 + i);
 	must(fsync(clone));
 	must(munmap(q, N * PAGE));
-	q = map_aligned(clone, N, RW);
+	q = map_file(clone, N, RW);
 	for (size_t i = 0; i < N; i++)
 		check_page(q + i * PAGE, 1000 + i, "copies");
 	must(do_op(OP_PUNCH, fd, 0, N));
@@ -522,7 +517,7 @@ static void not_what_a_clone_has(const struct env *e)
 static void not_what_is_poisoned(const struct env *e)
 {
 	int fd = create_whole(e, "f", N, STAMP);
-	char *p = map_aligned(fd, N, RW);
+	char *p = map_file(fd, N, RW);
 	pid_t child = fork();
 	int status;
 
@@ -544,7 +539,7 @@ static void not_what_is_poisoned(const struct env *e)
 		check(pwrite(fd, buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
 	}
 	must(fsync(fd));
-	p = map_aligned(fd, N, RW);
+	p = map_file(fd, N, RW);
 	for (size_t i = 0; i < N; i++)
 		check_page(p + i * PAGE, i, "written over");
 }
@@ -652,7 +647,7 @@ static void within_a_large_entry(const struct env *e)
 static void not_when_the_file_system_fails(const struct env *e)
 {
 	int fd = create_whole(e, "f", N, STAMP);
-	char *p = map_aligned(fd, N, PROT_READ), byte;
+	char *p = map_file(fd, N, PROT_READ), byte;
 	uint32_t how = XFS_FSOP_GOING_FLAGS_NOLOGFLUSH;
 
 	must(fsync(fd));
@@ -667,7 +662,7 @@ static void not_when_the_file_system_fails(const struct env *e)
 	must(umount(e->dir));
 	check(!mount_fs(e->fs, e->dev, e->dir, NULL), "mount: %m");
 	fd = must(open(in_dir(e, "f"), O_RDONLY));
-	p = map_aligned(fd, N, PROT_READ);
+	p = map_file(fd, N, PROT_READ);
 	load_three(p, 0);
 	expect_present(e, p, N, AROUND, 3, "mounted again");
 	expect_tracked(e, AROUND, "mounted again");

@@ -82,25 +82,44 @@ void check_file_page(int fd, size_t index, uint64_t stamp, const char *what)
 	check_page(buf, stamp, what);
 }
 
-char *map_file(int fd, size_t pages, int prot)
+/*
+ * What a fault maps besides its own page depends on where in 64 KiB of the address space it is, so
+ * that each mapping has a place that does not change from run to run.
+ */
+static char *map_at_skew(int fd, size_t pages, size_t skew, int prot, int flags)
 {
-	char *p = mmap(NULL, pages * PAGE, prot, MAP_SHARED, fd, 0);
+	const size_t align = 2 * MIB, size = pages * PAGE, room_size = size + 2 * align;
+	char *room = mmap(NULL, room_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p, *end;
 
+	check(room != MAP_FAILED, "mmap: %m");
+	p = (char *)(((uintptr_t)room + align - 1) / align * align) + skew * PAGE;
+	p = mmap(p, size, prot, flags | MAP_FIXED, fd, 0);
 	check(p != MAP_FAILED, "mmap: %m");
+	end = p + size;
+	if (p > room)
+		must(munmap(room, p - room));
+	must(munmap(end, room + room_size - end));
+	return p;
+}
+
+char *map_skewed(int fd, size_t pages, size_t skew, int prot, int flags)
+{
+	char *p = map_at_skew(fd, pages, skew, prot, flags);
+
 	must(madvise(p, pages * PAGE, MADV_NOHUGEPAGE));
 	return p;
 }
 
+char *map_file(int fd, size_t pages, int prot)
+{
+	return map_skewed(fd, pages, 0, prot, MAP_SHARED);
+}
+
 char *map_file_huge(int fd, size_t pages, int prot)
 {
-	const size_t huge = 2 * MIB;
-	char *room = mmap(NULL, pages * PAGE + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *p;
+	char *p = map_at_skew(fd, pages, 0, prot, MAP_SHARED);
 
-	check(room != MAP_FAILED, "mmap: %m");
-	p = (char *)(((uintptr_t)room + huge - 1) / huge * huge);
-	p = mmap(p, pages * PAGE, prot, MAP_SHARED | MAP_FIXED, fd, 0);
-	check(p != MAP_FAILED, "mmap: %m");
 	must(madvise(p, pages * PAGE, MADV_HUGEPAGE));
 	return p;
 }
@@ -304,21 +323,6 @@ int open_loop_device(int file, bool read_only)
 	close(fd);
 	close(control);
 	return n;
-}
-
-/* At a boundary of 2 MiB and @skew pages more. */
-char *map_skewed(int fd, size_t pages, size_t skew, int prot, int flags)
-{
-	char *room = mmap(NULL, pages * PAGE + 4 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-			  -1, 0);
-	char *p;
-
-	check(room != MAP_FAILED, "mmap: %m");
-	p = (char *)(((uintptr_t)room + 2 * MIB - 1) / (2 * MIB) * (2 * MIB)) + skew * PAGE;
-	p = mmap(p, pages * PAGE, prot, flags | MAP_FIXED, fd, 0);
-	check(p != MAP_FAILED, "mmap: %m");
-	must(madvise(p, pages * PAGE, MADV_NOHUGEPAGE));
-	return p;
 }
 
 /* A file of one extent. */

@@ -26,7 +26,7 @@ int create_file(const struct env *e, const char *name, size_t pages,
 /* The same in one extent. */
 int create_whole(const struct env *e, const char *name, size_t pages, uint64_t stamp);
 void check_file_page(int fd, size_t index, uint64_t stamp, const char *what);
-/* Shared mapping in 4 KiB pages. */
+/* Shared, at a 2 MiB boundary, in 4 KiB pages. */
 char *map_file(int fd, size_t pages, int prot);
 /* One @skew pages behind a 2 MiB boundary, in 4 KiB pages. */
 char *map_skewed(int fd, size_t pages, size_t skew, int prot, int flags);

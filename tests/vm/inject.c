@@ -63,9 +63,7 @@ static void prepare_hole_loaded(struct scene *s)
 static void remap(struct scene *s, int flags)
 {
 	must(munmap(s->map, s->pages * PAGE));
-	s->map = mmap(NULL, s->pages * PAGE, RW, flags, s->fd, 0);
-	check(s->map != MAP_FAILED, "mmap: %m");
-	must(madvise(s->map, s->pages * PAGE, MADV_NOHUGEPAGE));
+	s->map = map_skewed(s->fd, s->pages, 0, RW, flags);
 }
 
 static void prepare_private(struct scene *s)
