@@ -10,15 +10,22 @@ _TIME = re.compile(r"^\[\s*\d+\.\d+\] ")
 _PLAN = re.compile(r"^( *)1\.\.(\d+)\s*$")
 _SUBTEST = re.compile(r"^ *# Subtest: (.+)$")
 _RESULT = re.compile(r"^( *)(not )?ok (\d+)(?: -)? ?(.*?)(?: # (SKIP|TODO)\b.*)?$", re.IGNORECASE)
+# What scenarios and KUnit say of a failure: where, and mostly why.
+_WHY = re.compile(r"^ *# (.*(?:\.(?:c|h|rs):\d+\b|hangs$|killed by signal).*)$")
 _INDENT = 4
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test case; result is passed, failed or skipped."""
+    """One test case; result is passed, failed or skipped, and why what it said first of its failure."""
 
     name: str
     result: str
+    why: str = ""
+
+    def told(self) -> str:
+        """The name, and why it failed where that is known."""
+        return f"{self.name}: {self.why}" if self.why else self.name
 
 
 def count(cases: Iterable[Case], result: str) -> int:
@@ -48,6 +55,7 @@ def parse(lines: Iterable[str]) -> Report:
     """Read the lines of one run; every level of it must have a plan line."""
     report = Report()
     levels: dict[int, _Level] = {0: _Level()}
+    why = ""
     for raw in lines:
         line = _TIME.sub("", raw.rstrip("\r\n"))
         if match := _PLAN.match(line):
@@ -55,6 +63,8 @@ def parse(lines: Iterable[str]) -> Report:
             levels.setdefault(depth, _Level()).planned = int(match[2])
         elif match := _SUBTEST.match(line):
             levels.setdefault((len(line) - len(line.lstrip())) // _INDENT, _Level()).name = match[1]
+        elif match := _WHY.match(line):
+            why = why or match[1]
         elif match := _RESULT.match(line):
             depth = len(match[1]) // _INDENT
             level = levels.setdefault(depth, _Level())
@@ -67,7 +77,8 @@ def parse(lines: Iterable[str]) -> Report:
             if not children or (match[2] and not any(child.failed for child in children)):
                 parents = [levels[outer].name for outer in sorted(levels) if levels[outer].name]
                 report.cases.append(Case(".".join([*parents, match[4] or match[3]]),
-                                         _result(match[2], match[5])))
+                                         _result(match[2], match[5]), why if match[2] else ""))
+            why = ""
     for depth in sorted(levels, reverse=True):
         _close(levels[depth], "the run", report)
     if not report.cases:

@@ -131,7 +131,7 @@ def run(suite: Suite) -> list[ktap.Case]:
     cases = report.cases + [ktap.Case(problem, "failed") for problem in report.problems]
     for case in cases:
         if case.result == "failed":
-            step(f"{suite.name}: FAILED: {case.name}")
+            step(f"{suite.name}: FAILED: {case.told()}")
     step(f"{suite.name}: {ktap.count(cases, 'passed')} passed, {ktap.count(cases, 'failed')} failed, "
          f"{ktap.count(cases, 'skipped')} skipped in {int(time.monotonic() - begun)} s")
     return cases

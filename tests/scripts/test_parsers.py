@@ -25,6 +25,19 @@ def parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 class Ktap(unittest.TestCase):
+    def test_who_fails_says_why(self) -> None:
+        report = ktap.parse((
+            "1..3\n# a.c:1: not asked for\nok 1 - passes\n# load: 3 points\n"
+            "# failing.c:384: point around never failed\n# lib.c:2: later\n"
+            "not ok 2 - fails\nnot ok 3 - says nothing\n").splitlines())
+        self.assertEqual([case.told() for case in report.cases],
+                         ["passes", "fails: failing.c:384: point around never failed", "says nothing"])
+
+    def test_a_case_of_kunit_says_why(self) -> None:
+        said = "    # release: ASSERTION FAILED at tests/kunit/entries.rs:612\n    Expected a\n"
+        report = ktap.parse(("1..1\n" + SUITE.replace("    not ok 2", said + "    not ok 2")).splitlines())
+        self.assertEqual(report.cases[1].why, "release: ASSERTION FAILED at tests/kunit/entries.rs:612")
+
     def test_cases_of_a_suite_count_once(self) -> None:
         self.assertEqual(parse("1..1\n" + SUITE),
                          ([("pgmap.request", "passed"), ("pgmap.release", "failed")], []))
