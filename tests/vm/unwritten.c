@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -179,14 +180,15 @@ static void *write_side(void *arg)
 	return NULL;
 }
 
-/* So that the threads meet in odd places. */
-static pid_t burn(void)
+/* Keeps a CPU busy while @racing, so that the threads meet in odd places. */
+static pid_t burn(const atomic_int *racing)
 {
 	pid_t pid = must(fork());
 
 	if (!pid)
 		for (;;)
-			asm volatile("" ::: "memory");
+			if (!atomic_load_explicit(racing, memory_order_relaxed))
+				usleep(1000);
 	return pid;
 }
 
@@ -212,10 +214,12 @@ static void check_both(const struct race *r, unsigned int round, size_t i)
 static void run_races(const struct env *e, bool huge, unsigned int rounds)
 {
 	const size_t pages = huge ? HUGE : PAGES;
+	atomic_int *racing = mmap(NULL, sizeof(*racing), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t burner[3];
 
+	check(racing != MAP_FAILED, "mmap: %m");
 	for (size_t i = 0; i < ARRAY_SIZE(burner); i++)
-		burner[i] = burn();
+		burner[i] = burn(racing);
 	for (unsigned int round = 0; round < rounds; round++) {
 		void *(*const side[])(void *) = { store_side, write_side, load_side };
 		int fd = huge ? create_huge(e, "f", 1) : create_file(e, "f", 0, 0);
@@ -230,6 +234,7 @@ static void run_races(const struct env *e, bool huge, unsigned int rounds)
 		if (round % 2)
 			for (size_t i = 0; i < pages; i += 1 + round % 3)
 				check_page(p + i * PAGE, 0, "unwritten");
+		atomic_store(racing, 1);
 		pthread_barrier_init(&go, NULL, 3);
 		for (size_t t = 0; t < 3; t++) {
 			race[t] = (struct race) {
@@ -239,6 +244,7 @@ static void run_races(const struct env *e, bool huge, unsigned int rounds)
 		}
 		for (size_t t = 0; t < 3; t++)
 			pthread_join(thread[t], NULL);
+		atomic_store(racing, 0);
 		for (size_t t = 0; t < 3; t++)
 			check(!race[t].bus, "round %u: %d SIGBUS", round, race[t].bus);
 		for (size_t i = 0; i < pages; i++)
