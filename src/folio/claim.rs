@@ -83,11 +83,12 @@ impl FolioRef {
         let added = self.lock().add(place, may_share);
 
         match added {
-            // INVARIANT: Just associated, and `pfn` is in the folio.
+            // INVARIANT: Just associated, and `pfn` is in the folio, which has `order` or is for a part.
             Ok(()) => Ok(Claim {
                 pfn,
                 folio: ManuallyDrop::new(self),
                 entry,
+                order,
             }),
             Err(Refused::NotShared) if whole => Err(NoClaim::NotShared),
             Err(Refused::NotShared | Refused::Apart) => Err(NoClaim::Apart),
@@ -117,11 +118,13 @@ pub(crate) enum Left {
 /// # Invariants
 ///
 /// `entry` is among those that are associated with the folio, as a tracked one, and `pfn` is where it
-/// begins: the first one of the folio, unless the entry is for a part of it.
+/// begins: the first one of the folio, unless the entry is for a part of it. `order` is that of the entry:
+/// the folio's, or [`Order::Pte`] for a part.
 pub(crate) struct Claim {
     folio: ManuallyDrop<FolioRef>,
     entry: EntryId,
     pfn: usize,
+    order: Order,
 }
 
 impl Claim {
@@ -129,14 +132,15 @@ impl Claim {
     ///
     /// # Safety
     ///
-    /// The folio is associated with `entry`, and starts at `pfn`.
+    /// The folio is associated with `entry`, starts at `pfn` and has `order`.
     #[inline(always)]
-    pub(super) unsafe fn new(folio: FolioRef, entry: EntryId, pfn: usize) -> Self {
+    pub(super) unsafe fn new(folio: FolioRef, entry: EntryId, pfn: usize, order: Order) -> Self {
         // INVARIANT: What the caller promises.
         Self {
             folio: ManuallyDrop::new(folio),
             entry,
             pfn,
+            order,
         }
     }
 
@@ -144,16 +148,17 @@ impl Claim {
     ///
     /// # Safety
     ///
-    /// `entry` is tracked, or was until now, and names `pfn`. It is locked or the i_pages lock is held, and
-    /// the caller makes it something else before it lets go of that.
+    /// `entry` is tracked, or was until now, has `order` and names `pfn`. It is locked or the i_pages lock is
+    /// held, and the caller makes it something else before it lets go of that.
     #[inline(always)]
-    pub(crate) unsafe fn from_entry(pfn: usize, entry: EntryId) -> Self {
+    pub(crate) unsafe fn from_entry(pfn: usize, entry: EntryId, order: Order) -> Self {
         Self {
             // SAFETY: A tracked entry has a reference, which it gives up.
             folio: ManuallyDrop::new(unsafe { FolioRef::from_pfn(pfn) }),
             // INVARIANT: An entry became tracked by `into_entry`.
             entry,
             pfn,
+            order,
         }
     }
 
@@ -171,10 +176,10 @@ impl Claim {
         self.pfn
     }
 
-    /// Whether it is for `entry`, and one of `order` has what is claimed: a page of any folio, or all of one.
+    /// Whether it is for `entry`, of `order`.
     #[inline(always)]
     pub(crate) fn is_for(&self, entry: EntryId, order: Order) -> bool {
-        self.entry == entry && (order == Order::Pte || self.folio.order() == order.get())
+        self.entry == entry && self.order == order
     }
 
     /// Where the folio begins in the file, or would.

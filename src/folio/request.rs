@@ -71,11 +71,11 @@ impl From<Busy> for Error {
 pub(crate) fn request(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Claim, Busy> {
     let entry = entry.id();
     let (mapping, index) = (entry.mapping() as usize, entry.index());
-    let pfn = pgmap.pfn();
+    let (pfn, order) = (pgmap.pfn(), pgmap.order());
     let folio = activate(pgmap, mapping, index)?;
 
-    // SAFETY: `activate` has written the association.
-    Ok(unsafe { Claim::new(folio, entry, pfn) })
+    // SAFETY: `activate` has written the association, of a folio with what `pgmap` was taken for.
+    Ok(unsafe { Claim::new(folio, entry, pfn, order) })
 }
 
 #[inline(always)]
@@ -118,8 +118,8 @@ pub(crate) fn request_as_is(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Cla
     // SAFETY: Just found free, a single page, and locked since.
     let active = unsafe { take(folio, &pgmap, lock, mapping, index) };
     pgmap.into_folio();
-    // SAFETY: `take` has written the association.
-    Ok(unsafe { Claim::new(active, entry, pfn) })
+    // SAFETY: `take` has written the association, of the single page that it found.
+    Ok(unsafe { Claim::new(active, entry, pfn, Order::Pte) })
 }
 
 /// Activates a folio. The caller leaves `pgmap`, the reference that it has, to it.

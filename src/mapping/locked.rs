@@ -488,7 +488,7 @@ impl<'m> LockedEntry<'m> {
                 trace::zap(|| self.mapping.event(self.index, was));
                 // SAFETY: The entry was tracked and named the pfn until now. It is locked, so that
                 // nobody else gives it another reference.
-                let claim = unsafe { Claim::from_entry(was.pfn(), self.id()) };
+                let claim = unsafe { Claim::from_entry(was.pfn(), self.id(), was.order()) };
                 claim.release() == Left::Busy && is_busy(was.pfn(), self.id())
             }
             Kind::Zapped => is_busy(was.pfn(), self.id()),

@@ -227,7 +227,7 @@ impl<'w, 'm> At<'w, 'm> {
         trace::zap(|| seen.event());
         // SAFETY: The entry is tracked, and by the type invariant not locked, and the i_pages lock is
         // held until the slot says something else below.
-        let left = unsafe { Claim::from_entry(entry.pfn(), id) }.release();
+        let left = unsafe { Claim::from_entry(entry.pfn(), id, entry.order()) }.release();
         if left == Left::Busy {
             trace::break_busy(|| seen.event());
         } else if if_idle(&mut seen.marks()) == After::Removed {

@@ -586,10 +586,11 @@ mod tests {
         let pgmap = TestPgmap::new()?;
         let file = FakeFile::new(&pgmap)?;
         let other = FakeFile::new(&pgmap)?;
-        let claim = |locked: &LockedEntry<'_>, offset| {
-            let page = PgmapRef::live(pgmap.pfn(offset), Order::Pte)?;
+        let claim_of = |locked: &LockedEntry<'_>, offset, order| {
+            let page = PgmapRef::live(pgmap.pfn(offset), order)?;
             folio::request(page, &locked.locked_id()).map_err(|_| EBUSY)
         };
+        let claim = |locked: &LockedEntry<'_>, offset| claim_of(locked, offset, Order::Pte);
 
         // Of another entry, of this file or of another.
         let mut locked = LockedEntry::grab(file.mapping(), 0, Order::Pte)?;
@@ -611,11 +612,13 @@ mod tests {
         }
         check_eq!(pgmap.active(), 0);
         drop((locked, beside));
-        // Of a page, where it would be one of 2 MiB.
-        let mut locked = LockedEntry::grab(other.mapping(), PMD, Order::Pmd)?;
-        check!(!locked.track(claim(&locked, 0)?, false));
-        check_eq!(locked.entry(), Entry::empty(Order::Pmd));
-        check_eq!((pgmap.is_idle(0), pgmap.active()), (true, 0));
+        // Of a page, where it would be one of 2 MiB, and the other way round.
+        for (order, another) in [(Order::Pmd, Order::Pte), (Order::Pte, Order::Pmd)] {
+            let mut locked = LockedEntry::grab(other.mapping(), PMD, order)?;
+            check!(!locked.track(claim_of(&locked, 0, another)?, false));
+            check_eq!(locked.entry(), Entry::empty(order));
+            check_eq!((pgmap.is_idle(0), pgmap.active()), (true, 0));
+        }
         Ok(())
     }
 
