@@ -12,6 +12,9 @@ from .sandbox import Bind
 _OUT_INSIDE = Path("/out")
 _MIB = 700
 STOCK = "stock"
+# Without CONFIG_FS_DAX, and what is not built then.
+NO_DAX = "nodax"
+_ONLY_WITH_DAX = ("drivers/dax/fsdev.o", "fs/dax.o", "fs/fuse/dax.o")
 _TOUCHED = re.compile(r"^\+\+\+ b/(\S+\.c)$", re.MULTILINE)
 # As clang and gcc say it, and as rustc does.
 _COMPLAINT = re.compile(r"^(?:\S+\d: )?(?:warning|error)(?:\[\w+\])?: .*$", re.MULTILINE)
@@ -66,8 +69,9 @@ class Checked:
         self._entry = cache.entry(f"{kind}-{origin.series}-{name}", self._prepare)
 
     def patches(self) -> None:
-        """Compile what the series touches. W=1 may find nothing in it."""
-        self.objects(touched(kernel.patches(self._origin.series)),
+        """Compile what the series touches, as far as this kind has it. W=1 may find nothing in it."""
+        left_out = _ONLY_WITH_DAX if NO_DAX in self._kind.split("+") else ()
+        self.objects([name for name in touched(kernel.patches(self._origin.series)) if name not in left_out],
                      LOGS / f"compile-{self._origin.series}-{self._kind}.log",
                      f"compile what patches/linux-{self._origin.series} touches")
 

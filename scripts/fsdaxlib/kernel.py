@@ -20,6 +20,8 @@ USUAL_KINDS = KINDS[:2]
 # With the module, on the machine that all programs are compiled for.
 TESTED_KINDS = ("plain", "debug", "kcsan", "gcc")
 _FRAGMENTS = CHECKOUT / "scripts/kconfig"
+# Those that take away what others of the same kernel depend on.
+_LESS = {"arm64", "nodax"}
 # What has rustc instrument for KCSAN: Kbuild gives it to the module, we to the crates of the kernel.
 _KCSAN_FLAGS = CHECKOUT / "rust/kcsan.rustflags"
 # Said apart, since a kernel with KCSAN_WEAK_MEMORY wants the calls.
@@ -216,8 +218,8 @@ def _check_config(requested: str, config: Path, kind: str) -> None:
     taken = set(config.read_text().splitlines())
     # A kind may ask for something else than what all have: the last word counts.
     wanted = {match[1]: line for line in requested.splitlines() if (match := _OPTION.match(line))}
-    # Of what another architecture does not have, nothing is said.
-    known = {match[1] for line in taken if (match := _OPTION.match(line))} if "arm64" in kind.split("+") else wanted
+    # Of what another architecture does not have, or what depends on something else that is not set, nothing is said.
+    known = {match[1] for line in taken if (match := _OPTION.match(line))} if _LESS & {*kind.split("+")} else wanted
     lost = [line for option, line in wanted.items()
             if line not in taken and (option in known or not line.startswith("#"))]
     if lost:

@@ -12,7 +12,7 @@ from unittest import mock
 _SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(_SCRIPTS))
 
-from fsdaxlib import compiling, source
+from fsdaxlib import compiling, kernel, source
 
 CLANG = "/src/linux/fs/dax.c:12:3: warning: unused variable 'x' [-Wunused-variable]"
 RUSTC = "warning: unused variable: `x`"
@@ -31,6 +31,21 @@ class Complaints(unittest.TestCase):
 
     def test_none(self) -> None:
         self.assertEqual(compiling.complaints(QUIET), [])
+
+
+class Patches(unittest.TestCase):
+    def compiled(self, kind: str) -> list[str]:
+        checked = compiling.Checked.__new__(compiling.Checked)
+        checked._origin, checked._kind = mock.Mock(series="7.3"), kind
+        names = ["drivers/dax/fsdev.o", "fs/dax.o", "mm/memremap.o"]
+        with (mock.patch.object(kernel, "patches"), mock.patch.object(checked, "objects") as objects,
+              mock.patch.object(compiling, "touched", return_value=names)):
+            checked.patches()
+        return list(objects.call_args[0][0])
+
+    def test_what_is_not_built_without_dax_is_left_out(self) -> None:
+        self.assertEqual(self.compiled("nodax+check"), ["mm/memremap.o"])
+        self.assertEqual(len(self.compiled("check")), 3)
 
 
 class Matrix(unittest.TestCase):

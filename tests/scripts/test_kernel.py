@@ -187,6 +187,7 @@ class Configuration(InPlace):
             self.check("CONFIG_A=y\n# CONFIG_B is not set\n", "CONFIG_A=y\nCONFIG_B=y\n", "arm64")
         with self.assertRaisesRegex(Fail, "did not take CONFIG_B=y for"):
             self.check("CONFIG_B=y\n", "CONFIG_A=y\n", "arm64")
+        self.check("CONFIG_A=y\n# CONFIG_FUSE_A is not set\n", "CONFIG_A=y\n", "nodax+check")
         # Here it is a name that is wrong.
         with self.assertRaisesRegex(Fail, "did not take # CONFIG_X86_B is not set for the plain"):
             self.check("CONFIG_A=y\n# CONFIG_X86_B is not set\n", "CONFIG_A=y\n")
