@@ -83,7 +83,8 @@ impl FolioRef {
         let added = self.lock().add(place, may_share);
 
         match added {
-            // INVARIANT: Just associated, and `pfn` is in the folio, which has `order` or is for a part.
+            // INVARIANT: Just associated, and by `inside` the entry is for all of the folio, at its pfn and
+            // of its order, or for a page of it.
             Ok(()) => Ok(Claim {
                 pfn,
                 folio: ManuallyDrop::new(self),
@@ -155,7 +156,7 @@ impl Claim {
         Self {
             // SAFETY: A tracked entry has a reference, which it gives up.
             folio: ManuallyDrop::new(unsafe { FolioRef::from_pfn(pfn) }),
-            // INVARIANT: An entry became tracked by `into_entry`.
+            // INVARIANT: An entry became tracked by `into_entry`, which left a claim of its order in it.
             entry,
             pfn,
             order,
@@ -166,7 +167,7 @@ impl Claim {
     ///
     /// # Safety
     ///
-    /// That is a tracked one which names the pfn, and has no other claim in it.
+    /// That is a tracked one of the same order which names the pfn, and has no other claim in it.
     pub(crate) unsafe fn into_entry(self) {
         core::mem::forget(self);
     }

@@ -74,7 +74,7 @@ pub(crate) fn request(pgmap: PgmapRef, entry: &LockedId<'_>) -> Result<Claim, Bu
     let (pfn, order) = (pgmap.pfn(), pgmap.order());
     let folio = activate(pgmap, mapping, index)?;
 
-    // SAFETY: `activate` has written the association, of a folio with what `pgmap` was taken for.
+    // SAFETY: `activate` has written the association, of a folio with the pfn and order of `pgmap`.
     Ok(unsafe { Claim::new(folio, entry, pfn, order) })
 }
 

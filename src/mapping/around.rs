@@ -268,12 +268,11 @@ impl Fault<'_> {
         if window.is_empty() || warn_on_once!(wrong) {
             return;
         }
-        let pfn = of.entry().pfn() + (around.index - of.index());
+        let page = pfn_to_page(of.entry().pfn() + (around.index - of.index()));
         // SAFETY: By the invariant of `Fault` it is valid. By that of `Around` all these pages are tracked
         // by entries that are locked, which keep them, and follow on that of the fault as its bits are
         // counted. What is not in the vma and in the page table of the fault is left out.
-        let mapped =
-            unsafe { bindings::rust_fsdax_map_around(self.as_raw(), pfn_to_page(pfn), window.0) };
+        let mapped = unsafe { bindings::rust_fsdax_map_around(self.as_raw(), page, window.0) };
         self.count_around(mapped as usize);
     }
 }

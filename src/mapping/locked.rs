@@ -486,8 +486,8 @@ impl<'m> LockedEntry<'m> {
             Kind::Tracked => {
                 self.set(was.zapped(), |marks| marks.set(Mark::Busy));
                 trace::zap(|| self.mapping.event(self.index, was));
-                // SAFETY: The entry was tracked and named the pfn until now. It is locked, so that
-                // nobody else gives it another reference.
+                // SAFETY: The entry, of that order, was tracked and named the pfn until now. It is
+                // locked, so that nobody else gives it another reference.
                 let claim = unsafe { Claim::from_entry(was.pfn(), self.id(), was.order()) };
                 claim.release() == Left::Busy && is_busy(was.pfn(), self.id())
             }

@@ -225,8 +225,8 @@ impl<'w, 'm> At<'w, 'm> {
         let Self(mut seen) = self;
         let (entry, id) = (seen.entry, seen.id());
         trace::zap(|| seen.event());
-        // SAFETY: The entry is tracked, and by the type invariant not locked, and the i_pages lock is
-        // held until the slot says something else below.
+        // SAFETY: The entry, whose pfn and order these are, is tracked, and by the type invariant not locked.
+        // The i_pages lock is held until the slot says something else below.
         let left = unsafe { Claim::from_entry(entry.pfn(), id, entry.order()) }.release();
         if left == Left::Busy {
             trace::break_busy(|| seen.event());

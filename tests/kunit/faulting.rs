@@ -159,8 +159,12 @@ unsafe extern "C" fn fsync(
     end: bindings::loff_t,
     _datasync: c_int,
 ) -> c_int {
-    // SAFETY: The caller promises that there is a mapping, which has an inode.
-    let private = unsafe { (*(*(*file).f_mapping).host).i_private };
+    // SAFETY: The caller promises a file.
+    let mapping = unsafe { (*file).f_mapping };
+    // SAFETY: The caller promises that there is one.
+    let host = unsafe { (*mapping).host };
+    // SAFETY: The caller promises that the mapping has an inode.
+    let private = unsafe { (*host).i_private };
     // SAFETY: The caller promises that this is its private data.
     let faulted = unsafe { &*private.cast::<Faulted>() };
 

@@ -25,8 +25,10 @@ mod tests {
         skip(c"there is no such thing");
         // SAFETY: The test is valid meanwhile, and nobody else changes this.
         let after = unsafe { core::mem::replace(&mut (*test).status, before) };
+        // SAFETY: The test is valid meanwhile.
+        let comment = unsafe { &raw const (*test).status_comment };
         // SAFETY: KUnit has written a C string there.
-        let reason = unsafe { CStr::from_char_ptr((&raw const (*test).status_comment).cast()) };
+        let reason = unsafe { CStr::from_char_ptr(comment.cast()) };
         let same = reason.to_bytes() == b"there is no such thing";
         // No comment of this case.
         // SAFETY: The test is valid meanwhile, and nobody else changes this.
