@@ -622,6 +622,37 @@ mod tests {
         Ok(())
     }
 
+    /// Under one hold of the i_pages lock: no writeback finds what was stored to clean.
+    #[test]
+    fn r9_an_entry_is_dirty_when_it_becomes_tracked() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        for (index, dirty) in [false, true].into_iter().enumerate() {
+            let mut locked = LockedEntry::grab(file.mapping(), index, Order::Pte)?;
+            let page = PgmapRef::live(pgmap.pfn(index), Order::Pte)?;
+            let claim = folio::request(page, &locked.locked_id()).map_err(|_| EBUSY)?;
+            check!(locked.track(claim, dirty));
+            check_eq!(locked.with_marks(|marks| marks.has(Mark::Dirty)), dirty);
+        }
+        Ok(())
+    }
+
+    /// Whoever has the lock of an empty one is about to use it.
+    #[test]
+    fn r21_a_large_entry_takes_no_room_from_a_locked_one() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        let small = LockedEntry::grab(file.mapping(), 5, Order::Pte)?;
+        let large = LockedEntry::grab(file.mapping(), 0, Order::Pmd);
+        check_eq!(large.err(), Some(GrabError::Conflict));
+        check_eq!(file.mapping().look(5), Some(small.entry()));
+        small.unlock();
+        check!(LockedEntry::grab(file.mapping(), 0, Order::Pmd).is_ok());
+        Ok(())
+    }
+
     #[test]
     fn an_entry_is_only_made_what_it_can_be() -> Result {
         let pgmap = TestPgmap::new()?;

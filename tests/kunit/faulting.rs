@@ -5,6 +5,8 @@
 //!
 //! Rules: none, the suites run on it.
 
+use core::mem::MaybeUninit;
+
 use kernel::{
     ffi::{
         c_int,
@@ -79,6 +81,8 @@ pub(super) struct Extent {
     pub(super) block: usize,
     /// Whether other files have it too.
     pub(super) shared: bool,
+    /// Whether the filesystem made it for the fault.
+    pub(super) new: bool,
     /// With `shared`, where the data of a store has been so far.
     pub(super) source: Option<usize>,
     /// An errno to fail with instead.
@@ -204,10 +208,10 @@ unsafe extern "C" fn iomap_begin(
             .pages
             .map_or(1 << 40, |n| (n << bindings::PAGE_SHIFT) as u64),
         type_: extent.of_type.unwrap_or(bindings::IOMAP_MAPPED) as u16,
-        flags: if extent.shared {
-            bindings::IOMAP_F_SHARED as u16
-        } else {
-            bindings::IOMAP_F_DIRTY as u16
+        flags: match (extent.shared, extent.new) {
+            (true, _) => bindings::IOMAP_F_SHARED as u16,
+            (false, false) => bindings::IOMAP_F_DIRTY as u16,
+            (false, true) => (bindings::IOMAP_F_DIRTY | bindings::IOMAP_F_NEW) as u16,
         },
         dax_dev: faulted.device.as_raw(),
         // SAFETY: All other fields may be 0.
@@ -427,11 +431,14 @@ impl Faulted {
         let mut pmd = KBox::<bindings::pmd_t>::zeroed(GFP_KERNEL)?;
         let mut pud = KBox::<bindings::pud_t>::zeroed(GFP_KERNEL)?;
         let mut file = KBox::<bindings::file>::zeroed(GFP_KERNEL)?;
+        let mut mm = KBox::<MaybeUninit<bindings::mm_struct>>::zeroed(GFP_KERNEL)?;
         let mut vma = KBox::<bindings::vm_area_struct>::zeroed(GFP_KERNEL)?;
         let mut vmf = KBox::<bindings::vm_fault>::zeroed(GFP_KERNEL)?;
 
         file.f_mapping = self.file.mapping().as_raw();
         file.f_op = &raw const OPEN.0;
+        // One without an owner, whose faults count for no cgroup.
+        vma.vm_mm = mm.as_mut_ptr();
         vma.vm_file = &raw mut *file;
         vma.__bindgen_anon_2.vm_flags = about.vm_flags;
         let (vm_start, vm_end) = about.bounds;

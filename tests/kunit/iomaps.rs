@@ -45,6 +45,28 @@ mod tests {
     const STORE: u32 = LOAD | bindings::IOMAP_WRITE;
 
     #[test]
+    fn a_fault_that_made_a_block_is_a_major_one_unless_it_fails() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let extent = Extent {
+            new: true,
+            ..Extent::default()
+        };
+        let faulted = Faulted::new(&pgmap, extent)?;
+
+        // It cannot be mapped.
+        check_eq!(faulted.fault(3, Order::Pte, false)?, (vm_fault::SIGBUS, 0));
+        check_eq!(
+            faulted.fault(5, Order::Pte, true)?,
+            (vm_fault::NEEDDSYNC | vm_fault::MAJOR, 0)
+        );
+        check_eq!(faulted.file.break_now(Range::ALL), Ok(()));
+        // Nobody counts these.
+        let ret = faulted.fault(0, Order::Pmd, true)?;
+        check_eq!(ret, (vm_fault::NEEDDSYNC, 0));
+        Ok(())
+    }
+
+    #[test]
     fn a_fault_asks_for_its_pages_and_says_what_it_used() -> Result {
         let pgmap = TestPgmap::new()?;
         let faulted = Faulted::new(&pgmap, Extent::default())?;

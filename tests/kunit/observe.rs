@@ -26,6 +26,7 @@ mod tests {
             },
             thread::{
                 nap,
+                wait_until,
                 Thread, //
             }, //
         },
@@ -109,6 +110,25 @@ mod tests {
         let names = ["break", "evict", "delete", "fault", "removal"];
 
         check_eq!(all.map(What::as_str), names);
+        Ok(())
+    }
+
+    #[test]
+    fn r12_a_delete_shows_where_its_entry_begins() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+
+        file.insert(PMD, 0, Order::Pmd)?;
+        let pin = pgmap.pin(0)?;
+        let deleting = file.clone();
+        let thread = Thread::spawn(move || fsdax::delete_entry(deleting.mapping(), PMD + 7))?;
+        wait_until(|| thread.sleeps(true))?;
+        let all = all_waiters()?;
+        drop(pin);
+        check!(thread.join()?);
+        let deletes = all.iter().find(|waiter| waiter.what == What::Delete);
+        let at = deletes.map(|waiter| (waiter.index, waiter.pfn));
+        check_eq!(at, Some((PMD, pgmap.pfn(0))));
         Ok(())
     }
 
@@ -250,6 +270,20 @@ mod tests {
         check!(goes_on);
         check_eq!(all.len(), 8);
         check!(self::scan(&sb, Which::All)?.is_none());
+        Ok(())
+    }
+
+    /// Whoever has it from the list finds no superblock there any more.
+    #[test]
+    fn a_superblock_that_is_not_bound_any_more_is_not_looked_at() -> Result {
+        let sb = FakeSuper::new()?;
+        let mounted = sb.mount()?;
+        let all = mapping::all_bound()?;
+        let found = || all.iter().filter(|bound| bound.is(sb.raw())).count();
+
+        let before = found();
+        drop(mounted);
+        check_eq!((before, found()), (1, 0));
         Ok(())
     }
 

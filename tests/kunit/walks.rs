@@ -8,11 +8,19 @@ use kernel::prelude::*;
 mod tests {
     use super::*;
     use crate::{
-        kunit::fixture::{
-            pages,
-            FakeFile,
-            TestPgmap,
-            PMD, //
+        kunit::{
+            fixture::{
+                pages,
+                FakeFile,
+                TestPgmap,
+                PMD, //
+            },
+            thread::{
+                give_way,
+                wait_until,
+                Counter,
+                Thread, //
+            }, //
         },
         mapping::{
             Kind,
@@ -69,6 +77,42 @@ mod tests {
             let next = walk.next().map(|at| (at.index(), at.entry().kind()));
             check_eq!(next, Some((2 * PMD, Kind::Zero)));
         }
+        Ok(())
+    }
+
+    /// Whoever has locked it by then, it is not left out.
+    #[test]
+    fn a_walk_comes_back_to_an_entry_that_was_locked_after_it() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let file = FakeFile::new(&pgmap)?;
+        let (has, go) = (Counter::new()?, Counter::new()?);
+        let (counted, mut has_it) = (has.clone(), false);
+        let mut thread = Err(ENOENT);
+
+        large_and_small(&file, pgmap.pfn(0))?;
+        let mut walk = Walk::new(file.mapping(), pages(PMD, usize::MAX));
+        let at = walk.next().ok_or(ENOENT)?;
+        let at = at.while_locked(|locked| {
+            drop(locked);
+            let (other, has, go) = (file.clone(), has.clone(), go.clone());
+            thread = Thread::spawn(move || {
+                let locked = other.mapping().lock_entry(PMD);
+                has.add();
+                while go.get() == 0 {
+                    give_way();
+                }
+                drop(locked);
+            });
+            has_it = thread.is_ok() && wait_until(|| counted.get() == 1).is_ok();
+        });
+        let none = at.is_none();
+        go.add();
+        let next = walk.next().map(|at| (at.index(), at.entry().order()));
+        drop(walk);
+        thread?.join()?;
+        check!(has_it);
+        check!(none);
+        check_eq!(next, Some((PMD, Order::Pmd)));
         Ok(())
     }
 
