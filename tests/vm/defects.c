@@ -318,6 +318,32 @@ static void size_collision(const struct env *e)
 	drop(e, "other", b, NULL, 0);
 }
 
+/* D55: a file that has a clone is mapped by 2 MiB, and where there is no room for 2 MiB. */
+static void clone_pieces(const struct env *e)
+{
+	int a = create_huge(e, "demo", 1), b = create_file(e, "other", 0, 0);
+	char *p = map_file_huge(a, HUGE, RW), *q = map_file(a, N, RW);
+	size_t right = 0;
+
+	for (size_t i = 0; i < HUGE; i++)
+		fill_page(p + i * PAGE, 100 + i);
+	must(fsync(a));
+	must(ioctl(b, FICLONE, a));
+	check_page(p + 2 * PAGE, 102, "2 MiB");
+	for (size_t i = 0; i < N; i++)
+		right += page_is(q + i * PAGE, 100 + i);
+	/* The kernel may die when the inode goes. */
+	printf("%s {\"figure\": \"clone_pieces\", \"right\": %zu, \"ended\": false}\n", e->label,
+	       right);
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+	must(munmap(q, N * PAGE));
+	drop(e, "demo", a, p, HUGE);
+	drop(e, "other", b, NULL, 0);
+	printf("%s {\"figure\": \"clone_pieces\", \"right\": %zu, \"ended\": true}\n", e->label,
+	       right);
+}
+
 /* R24: a file that is mapped by 2 MiB is cloned, then both are read through new mappings. */
 static void clone_sweep(const struct env *e)
 {
@@ -714,6 +740,7 @@ const struct defect_figure defect_figures[] = {
 	{ "eviction", eviction },
 	{ "pair_pinned", pair_pinned },
 	{ "size_collision", size_collision },
+	{ "clone_pieces", clone_pieces },
 	{ "clone_sweep", clone_sweep },
 	{ "punch_huge", punch_huge },
 	{ "poison_huge", poison_huge },
