@@ -29,6 +29,7 @@
 #define AROUND	((size_t)16)	/* pages that a fault maps at most */
 #define N	((size_t)64)
 #define MANY	((size_t)4096)
+#define MOST	((size_t)24)	/* pages that a punch frees at most */
 #define STAMP	100
 #define ANY	SIZE_MAX
 /* As xfs_fs.h has them, for which a package is needed. */
@@ -587,7 +588,7 @@ static void races_with_punches(const struct env *e)
 	atomic_int stop = 0;
 	struct reader readers[2];
 	struct rng rng = rng_of(e->seed, 0, 0);
-	char buf[PAGE];
+	static char buf[MOST * PAGE];
 
 	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
 		readers[i] = (struct reader){ .fd = fd, .skew = 3 * i, .stop = &stop };
@@ -596,19 +597,18 @@ static void races_with_punches(const struct env *e)
 	for (int round = 0; round < 100; round++) {
 		size_t first = rnd(&rng, 4 * N), pages = 1 + rnd(&rng, 4 * N - first);
 
-		if (pages > 24)
-			pages = 24;
+		if (pages > MOST)
+			pages = MOST;
 		must(do_op(OP_PUNCH, fd, first, pages));
 		/* Who gets the blocks has other data in them. */
 		must(ftruncate(other, 0));
-		for (size_t i = 0; i < pages; i++) {
-			fill_page(buf, 7);
-			check(pwrite(other, buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
-		}
-		for (size_t i = first; i < first + pages; i++) {
-			fill_page(buf, STAMP + i);
-			check(pwrite(fd, buf, PAGE, i * PAGE) == (ssize_t)PAGE, "write: %m");
-		}
+		for (size_t i = 0; i < pages; i++)
+			fill_page(buf + i * PAGE, 7);
+		check(pwrite(other, buf, pages * PAGE, 0) == (ssize_t)(pages * PAGE), "write: %m");
+		for (size_t i = 0; i < pages; i++)
+			fill_page(buf + i * PAGE, STAMP + first + i);
+		check(pwrite(fd, buf, pages * PAGE, first * PAGE) == (ssize_t)(pages * PAGE),
+		      "write: %m");
 	}
 	atomic_store(&stop, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(readers); i++)

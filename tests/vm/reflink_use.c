@@ -238,17 +238,17 @@ static void clones_in_use(const struct env *e, unsigned int rounds, bool huge)
 
 static void clones_race(const struct env *e)
 {
-	clones_in_use(e, 60, false);
+	clones_in_use(e, 40, false);
 }
 
 static void huge_clones_race(const struct env *e)
 {
-	clones_in_use(e, 24, true);
+	clones_in_use(e, 12, true);
 }
 
 #define PIECES		((size_t)8)	/* of 2 MiB */
 #define READERS		4
-#define CLONES		200
+#define CLONES		50
 
 /*
  * Read faults of the source make no page that the clone cannot join. Any of three is enough for

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -12,8 +15,26 @@
 
 #define RW	(PROT_READ | PROT_WRITE)
 #define N	((size_t)64)
-/* XFS has some blocks left for a fault when write(2) gets none. */
-#define HOLES	((size_t)8192)
+/* More than the blocks that are left for a fault when write(2) gets none. */
+#define HOLES	((size_t)512)
+#define RESERVE	64
+
+/* xfs_fs.h of the kernel. */
+struct xfs_resblks {
+	uint64_t blocks, available;
+};
+
+#define XFS_IOC_SET_RESBLKS	_IOWR('X', 114, struct xfs_resblks)
+
+/* XFS keeps up to 8192 blocks for what must not fail, and gives them to faults. */
+static void keep_few_blocks(const struct env *e, int fd)
+{
+	struct xfs_resblks reserve = { .blocks = RESERVE };
+
+	if (strcmp(e->fs, "xfs"))
+		return;
+	must(ioctl(fd, XFS_IOC_SET_RESBLKS, &reserve));
+}
 
 static void no_space_in_a_fault(const struct env *e)
 {
@@ -22,6 +43,7 @@ static void no_space_in_a_fault(const struct env *e)
 
 	must(ftruncate(fd, HOLES * PAGE));
 	must(fsync(fd));
+	keep_few_blocks(e, fd);
 	p = map_file(fd, HOLES, RW);
 	check_page(p, 0, "hole");
 	fill = fill_free_space(e, "fill", 0x5555);

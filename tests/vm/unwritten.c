@@ -261,12 +261,12 @@ static void run_races(const struct env *e, bool huge, unsigned int rounds)
 
 static void store_and_write_race(const struct env *e)
 {
-	run_races(e, false, 30);
+	run_races(e, false, 12);
 }
 
 static void store_and_write_race_2m(const struct env *e)
 {
-	run_races(e, true, 4);
+	run_races(e, true, 3);
 }
 
 static const struct test tests[] = {
