@@ -81,6 +81,7 @@ _HOLES = _run("test_ext4", groups="holes,unwritten,space")
 _AROUND = _run("test_ext4", groups="around")
 _GIB = Run("test_xfs_gib")
 _MODULE, _OBSERVE, _FSDEV = Run("test_module"), Run("test_observe"), Run("test_fsdev")
+_LEAKS = Run("test_leaks")
 
 # Which scenarios should see a mistake in a file, besides the KUnit suites; the first pattern that fits.
 SCENARIOS: tuple[tuple[str, tuple[Run, ...]], ...] = (
@@ -109,7 +110,7 @@ SCENARIOS: tuple[tuple[str, tuple[Run, ...]], ...] = (
     ("src/mapping/flush.rs", (_DIRTY, _HUGE)),
     ("src/mapping/iomap.rs", (_DATA, _HOLES, _HUGE, _REFLINK)),
     ("src/mapping/scan.rs", (_REMOVAL, _OBSERVE)),
-    ("src/mapping/superblock.rs", (_REMOVAL, _MODULE, _OBSERVE)),
+    ("src/mapping/superblock.rs", (_LEAKS, _REMOVAL, _MODULE, _OBSERVE)),
     ("src/mapping/vmf.rs", (_DATA, _HOLES, _HUGE, _AROUND)),
     ("src/mapping/waiters.rs", (_EVICT, _REMOVAL, _OBSERVE)),
     ("src/mapping/*", (_BREAKS, _LAYOUT, _DIRTY, _POISON, _HUGE, _RANDOM)),
