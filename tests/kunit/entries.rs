@@ -638,6 +638,23 @@ mod tests {
         Ok(())
     }
 
+    /// Also at page offset 0, where the guard does not know the slot, and nothing is replaced.
+    #[test]
+    fn r5_a_hole_that_stays_takes_marks() -> Result {
+        let pgmap = TestPgmap::new()?;
+
+        for index in [0, 5] {
+            let file = FakeFile::new(&pgmap)?;
+            file.insert_hole(index, pgmap.pfn(7), Order::Pte)?;
+            let mut locked = file.mapping().lock_entry(index).ok_or(ENOENT)?;
+            let zero = locked.entry();
+            check!(locked.set_hole(zero, |marks| marks.set(Mark::Busy)));
+            drop(locked);
+            check!(file.has(index, Mark::Busy));
+        }
+        Ok(())
+    }
+
     /// Whoever has the lock of an empty one is about to use it.
     #[test]
     fn r21_a_large_entry_takes_no_room_from_a_locked_one() -> Result {

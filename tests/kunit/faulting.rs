@@ -100,6 +100,7 @@ pub(super) struct Faulted {
     pub(super) file: Arc<FakeFile>,
     extent: Extent,
     asked: Atomic<usize>,
+    ended: Atomic<usize>,
     /// What the filesystem was asked for last: place and number of bytes, and flags.
     begun: [Atomic<i64>; 3],
     /// How many bytes of it were used.
@@ -242,6 +243,7 @@ unsafe extern "C" fn iomap_end(
     // SAFETY: The caller promises that this is its private data.
     let faulted = unsafe { &*private.cast::<Faulted>() };
 
+    faulted.ended.fetch_add(1, Relaxed);
     faulted.used.store(written as i64, Relaxed);
     0
 }
@@ -296,6 +298,7 @@ impl Faulted {
                 file: FakeFile::new(pgmap)?,
                 extent,
                 asked: Atomic::new(0),
+                ended: Atomic::new(0),
                 begun: [const { Atomic::new(0) }; 3],
                 used: Atomic::new(0),
                 synced: [const { Atomic::new(0) }; 2],
@@ -319,6 +322,11 @@ impl Faulted {
     /// How often the filesystem was asked.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Relaxed)
+    }
+
+    /// How often it was told that what it was asked for is done.
+    pub(super) fn ended(&self) -> usize {
+        self.ended.load(Relaxed)
     }
 
     /// What it was asked for last: the first byte, how many, and with which flags.

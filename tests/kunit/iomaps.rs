@@ -67,6 +67,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_fault_asks_for_is_ended_once() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let faulted = Faulted::new(&pgmap, Extent::default())?;
+        let asked = || (faulted.asked(), faulted.ended());
+
+        // It cannot be mapped.
+        check_eq!(faulted.fault(3, Order::Pte, false)?, (vm_fault::SIGBUS, 0));
+        check_eq!(asked(), (1, 1));
+        let ret = faulted.fault(5, Order::Pte, true)?;
+        check_eq!(ret, (vm_fault::NEEDDSYNC, 0));
+        check_eq!(asked(), (2, 2));
+        Ok(())
+    }
+
+    #[test]
     fn a_fault_asks_for_its_pages_and_says_what_it_used() -> Result {
         let pgmap = TestPgmap::new()?;
         let faulted = Faulted::new(&pgmap, Extent::default())?;

@@ -122,7 +122,7 @@ mod tests {
         let pin = pgmap.pin(0)?;
         let deleting = file.clone();
         let thread = Thread::spawn(move || fsdax::delete_entry(deleting.mapping(), PMD + 7))?;
-        wait_until(|| thread.sleeps(true))?;
+        wait_until(|| waiters::pid_for(pgmap.pfn(0)).is_some())?;
         let all = all_waiters()?;
         drop(pin);
         check!(thread.join()?);
