@@ -24,16 +24,16 @@ _ONEFILE = CHECKOUT / "tests/fsdev/onefile.c"
 
 
 @functools.cache
-def build(kernel: Built, *, kunit: bool) -> Path:
-    """Build the module for a kernel, with its KUnit suites or without; return the .ko.
+def build(kernel: Built) -> Path:
+    """Build the module for a kernel, as users have it; return the .ko.
 
     The source is looked at once in a process.
     """
-    if kernel.kind == "gcc" and not kunit:
+    if kernel.kind == "gcc":
         return _build_own(kernel)
     out = _out(kernel)
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
-        run(kernel, out, ["modules"], kunit=kunit, what=f"build the module for the {kernel.kind} kernel",
+        run(kernel, out, ["modules"], kunit=False, what=f"build the module for the {kernel.kind} kernel",
             log=LOGS / f"module-{kernel.name}.log")
         _build_beside(kernel, out)
     if kernel.kind == "kcsan":
@@ -113,7 +113,7 @@ def document(kernel: Built, html: Path) -> Path:
 
     Returns the first page. rustdoc is given what rustc was.
     """
-    out = build(kernel, kunit=False).parent
+    out = build(kernel).parent
     shutil.rmtree(html, ignore_errors=True)
     html.mkdir(parents=True)
     saved = (out / "src/.rust_fsdax_main.o.cmd").read_text()
@@ -135,11 +135,15 @@ def rustdoc_line(saved: str, html: Path) -> str:
                   "-Dwarnings -Arustdoc::private_intra_doc_links ", line, count=1)
 
 
+@functools.cache
 def build_kunit(kernel: Built) -> Path:
-    """Build the module with its KUnit suites for a kernel whose usual module has none; return the .ko."""
+    """Build the module with its KUnit suites; return the .ko, which takes a debug kernel a second to load.
+
+    The source is looked at once in a process.
+    """
     out = BUILD / f"modules-{kernel.name}-kunit"
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the module"):
-        run(kernel, out, ["modules"], kunit=True, what=f"build the module and its tests for Linux {kernel.name}",
+        run(kernel, out, ["modules"], kunit=True, what=f"build the module and its tests for the {kernel.kind} kernel",
             log=LOGS / f"module-{kernel.name}-kunit.log")
     return out / "rust_fsdax.ko"
 
@@ -197,7 +201,7 @@ def build_changed(kernel: Built, tree: Path, out: Path, *, kunit: bool, log: Pat
 
 def build_bench(kernel: Built) -> Path:
     """Build the module that measures folios, which needs the symbols of ours; return the .ko."""
-    symbols = build(kernel, kunit=False).with_name("Module.symvers")
+    symbols = build(kernel).with_name("Module.symvers")
     out = BUILD / "modules-bench"
     with cache.lock(out.with_name(f"{out.name}.lock"), "another build of the bench module"):
         _prepare(out, kernel)
@@ -212,7 +216,7 @@ def build_bench(kernel: Built) -> Path:
 
 def install(kernel: Built, destination: Path) -> None:
     """Install the module below destination/lib/modules, with what a kernel of ours has there."""
-    build(kernel, kunit=False)
+    build(kernel)
     destination.mkdir(parents=True, exist_ok=True)
     run(kernel, _out(kernel), ["INSTALL_MOD_PATH=/install", "modules_install"], kunit=False,
         what="install the module", log=LOGS / "module-install.log",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from . import (
     kunit,
     machine,
     model,
+    module,
     programs,
     replays,
     sandbox,
@@ -61,12 +62,61 @@ _FUZZ_PROGRAMS = 24
 _WORDS = {"ok": "passed", "ignored": "skipped", "skipped": "skipped"}
 
 
-# What takes longest begins first, so that nothing is alone at the end.
-_LONGEST = ("model", "scripts", "kunit", "test_xfs_huge", "test_inject", "test_xfs_reflink", "test_xfs",
-            "test_options", "test_ext4_huge", "test_nvdimm", "test_stock", "test_observe", "test_xfs_layout",
-            "test_ext4_layout", "replay", "test_xfs_stress", "coverage", "fuzz", "test_ext4", "kunit-module",
-            "test_devdax", "test_ext4_stress", "test_module", "test_fsdev", "test_tools", "test_stock_options",
-            "test_xfs_powerfail")
+@dataclass(frozen=True)
+class Setup:
+    """What the guests of the suites are made of."""
+
+    kernel: str = "debug"  # unless the scenario asks for another
+    module: Path | None = None  # rather than the usual one
+    wrapper: tuple[str, ...] = ()  # a command that runs the script
+    results: Path | None = None  # has a directory for each suite, rather than one for all
+    logs: Path = LOGS  # one run writes there at a time
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A script of tests/vm, which runs in a guest and prints TAP."""
+
+    setup: Setup
+    script: Path
+    long: bool
+
+    @property
+    def name(self) -> str:
+        return self.script.stem
+
+    @property
+    def argv(self) -> list[str]:
+        short = None if self.long else _SHORT_OPTIONS.search(self.script.read_text())
+        return [*self.setup.wrapper, str(self.script), *(shlex.split(short[1]) if short else [])]
+
+    @property
+    def console(self) -> Path:
+        return self.setup.logs / f"{self.name}.console"
+
+    def vm(self) -> guest.Guest:
+        return guest_of(self.setup, self.script)
+
+    def run(self) -> ktap.Report:
+        """One boot."""
+        vm = self.vm()
+        tap = self.tap(vm)
+        with tap.open("wb") as out:
+            status = vm.run(self.argv, self.console, output=out)
+        return self.judge(tap, status)
+
+    def tap(self, vm: guest.Guest) -> Path:
+        """Where the output is kept."""
+        return vm.results / f"{self.name}.tap"
+
+    def judge(self, tap: Path, status: int) -> ktap.Report:
+        """What the output says, and the status of the script or one of guest.STATUS_*."""
+        report = ktap.parse(tap.read_text(errors="replace").splitlines())
+        failed = any(case.result == "failed" for case in report.cases)
+        # A script that reports a failed case ends with a status of its own: that is no second failure.
+        if status and (status in _MEANINGS or not failed):
+            report.problems.append(meaning(status, self.console))
+        return report
 
 
 @dataclass(frozen=True)
@@ -77,17 +127,7 @@ class Suite:
     run: Callable[[], ktap.Report]
     beside: bool = False  # has time: may run beside others
     guest: bool = True  # needs what is built for guests
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What the guests of the suites are made of."""
-
-    kernel: str = "debug"  # unless the scenario asks for another
-    module: Path | None = None  # rather than the usual one
-    wrapper: tuple[str, ...] = ()  # a command that runs the script
-    results: Path | None = None  # has a directory for each suite, rather than one for all
-    logs: Path = LOGS  # one run writes there at a time
+    scenario: Scenario | None = None  # what it runs, if that may share a guest
 
 
 def all_suites(long: bool = False) -> list[Suite]:
@@ -110,14 +150,9 @@ def module_suites(setup: Setup, long: bool = False) -> list[Suite]:
                 and (setup.kernel == "debug" or not _DEBUG_ONLY.search(text))
                 and (setup.kernel != arm64.KIND or not _NOT_ARM64.search(text)))
 
-    scenarios = [Suite(path.stem, partial(_scenario, setup, path, long), beside=True)
-                 for path in sorted(programs.SOURCES.glob("test_*")) if wanted(path)]
-    return [Suite("kunit-module", partial(_kunit_module, setup), beside=True), *scenarios]
-
-
-def in_turn(together: list[Suite]) -> list[Suite]:
-    """The suites that may run beside others, in the order that takes least time."""
-    return sorted(together, key=lambda suite: _LONGEST.index(suite.name) if suite.name in _LONGEST else len(_LONGEST))
+    scenarios = [Scenario(setup, path, long) for path in sorted(programs.SOURCES.glob("test_*")) if wanted(path)]
+    return [Suite("kunit-module", partial(_kunit_module, setup), beside=True),
+            *(Suite(scenario.name, scenario.run, beside=True, scenario=scenario) for scenario in scenarios)]
 
 
 def run(suite: Suite) -> list[ktap.Case]:
@@ -128,12 +163,17 @@ def run(suite: Suite) -> list[ktap.Case]:
         report = suite.run()
     except Fail as fail:
         report = ktap.Report(problems=[str(fail)])
+    return ended(suite, report, time.monotonic() - begun)
+
+
+def ended(suite: Suite, report: ktap.Report, seconds: float) -> list[ktap.Case]:
+    """Tell how a suite ended, and give back what there is to count."""
     cases = report.cases + [ktap.Case(problem, "failed") for problem in report.problems]
     for case in cases:
         if case.result == "failed":
             step(f"{suite.name}: FAILED: {case.told()}")
     step(f"{suite.name}: {ktap.count(cases, 'passed')} passed, {ktap.count(cases, 'failed')} failed, "
-         f"{ktap.count(cases, 'skipped')} skipped in {int(time.monotonic() - begun)} s")
+         f"{ktap.count(cases, 'skipped')} skipped in {int(seconds)} s")
     return cases
 
 
@@ -303,6 +343,7 @@ def _kunit_built_in() -> ktap.Report:
 
 def _kunit_module(setup: Setup) -> ktap.Report:
     """The same suites, run when the module is loaded."""
+    setup = replace(setup, module=setup.module or module.build_kunit(kernel.ensure(setup.kernel)))
     vm = guest_of(setup, KUNIT_MODULE, "kunit-module")
     console = setup.logs / "kunit-module.console"
     status = vm.run([*setup.wrapper, str(KUNIT_MODULE)], console)
@@ -310,7 +351,7 @@ def _kunit_module(setup: Setup) -> ktap.Report:
     lines = last_report(lines)
     report = ktap.parse(lines)
     if status:
-        report.problems.append(_meaning(status, console))
+        report.problems.append(meaning(status, console))
     output = setup.logs / "kunit-module.ktap"
     output.write_text("\n".join(lines) + "\n")
     try:
@@ -330,22 +371,6 @@ def reports(console: list[str]) -> list[list[str]]:
     """All that was printed by KUnit, one report for each load of a module."""
     starts = [number for number, line in enumerate(console) if ktap.HEADER.match(line)]
     return [console[start:end] for start, end in pairwise([*starts, len(console)])]
-
-
-def _scenario(setup: Setup, script: Path, long: bool) -> ktap.Report:
-    """One boot that prints TAP."""
-    short = None if long else _SHORT_OPTIONS.search(script.read_text())
-    argv = [*setup.wrapper, str(script), *(shlex.split(short[1]) if short else [])]
-    vm = guest_of(setup, script)
-    console, tap = setup.logs / f"{script.stem}.console", vm.results / f"{script.stem}.tap"
-    with tap.open("wb") as out:
-        status = vm.run(argv, console, output=out)
-    report = ktap.parse(tap.read_text(errors="replace").splitlines())
-    failed = any(case.result == "failed" for case in report.cases)
-    # A script that reports a failed case ends with a status of its own: that is no second failure.
-    if status and (status in _MEANINGS or not failed):
-        report.problems.append(_meaning(status, console))
-    return report
 
 
 def guest_of(setup: Setup, script: Path, name: str = "") -> guest.Guest:
@@ -372,9 +397,10 @@ def guest_of(setup: Setup, script: Path, name: str = "") -> guest.Guest:
 def _with_splat(report: ktap.Report, console: Path) -> ktap.Report:
     if splat := guest.find_splat(console.read_text(errors="replace")):
         step(f"the kernel complained, see {shown(console)}: {splat[0]}")
-        report.problems.append(_meaning(guest.STATUS_SPLAT, console))
+        report.problems.append(meaning(guest.STATUS_SPLAT, console))
     return report
 
 
-def _meaning(status: int, console: Path) -> str:
+def meaning(status: int, console: Path) -> str:
+    """What is wrong with a run that ended with STATUS."""
     return f"{_MEANINGS.get(status, f'the script ended with status {status}')}: see {shown(console)}"

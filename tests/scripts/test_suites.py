@@ -79,14 +79,6 @@ class Names(unittest.TestCase):
                 self.assertTrue(suite.beside, suite.name)
 
 
-class Order(unittest.TestCase):
-    def test_longest_first_and_nothing_lost(self) -> None:
-        together = [suite for suite in suites.all_suites(long=False) if suite.beside]
-        found = names(suites.in_turn(together))
-        self.assertEqual(sorted(found), sorted(names(together)))
-        self.assertEqual(found[:len(suites._LONGEST)], list(suites._LONGEST))
-
-
 class Scenarios(unittest.TestCase):
     """A script of tests/vm: which machine it asks for, and what it gets in the short form."""
 
@@ -116,7 +108,7 @@ class Scenarios(unittest.TestCase):
     def report(self, text: str, long: bool = False, **changes: Any) -> ktap.Report:
         script = self.place / "test_it.sh"
         script.write_text(f"#!/bin/sh\n{text}\n")
-        return suites._scenario(dataclasses.replace(self.setup, **changes), script, long)
+        return suites.Scenario(dataclasses.replace(self.setup, **changes), script, long).run()
 
     def test_usual_machine_has_the_debug_kernel(self) -> None:
         self.assertEqual(self.report("").cases, [ktap.Case("R1", "passed")])
