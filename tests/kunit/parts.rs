@@ -330,6 +330,25 @@ mod tests {
     }
 
     #[test]
+    fn r24_who_needs_a_page_of_a_shared_folio_waits_for_its_pins() -> Result {
+        let pgmap = TestPgmap::new()?;
+        let [whole, parts] = whole_and_parts(&pgmap)?;
+        let other = FakeFile::new(&pgmap)?;
+        let pfn = pgmap.pfn(7);
+
+        let pin = pgmap.pin(0)?;
+        let waiting = other.clone();
+        let thread = Thread::spawn(move || make_way(waiting.mapping(), 0, pfn, false, MS))?;
+        wait_until(|| thread.sleeps_killably())?;
+        check!(whole.kind(0) != Some(Kind::Tracked) && parts.kind(3) != Some(Kind::Tracked));
+        check!(thread.goes_on());
+        drop(pin);
+        check_eq!(thread.join()?, Ok(()));
+        check_eq!(pgmap.active(), 0);
+        other.insert(0, 7, Order::Pte)
+    }
+
+    #[test]
     fn r24_a_folio_has_so_many_files_and_no_more() -> Result {
         let pgmap = TestPgmap::new()?;
         let sb = FakeSuper::new()?;

@@ -23,18 +23,21 @@ use kernel::{
         },
         Arc, //
     },
-    task::Task, //
+    task::Task,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
 use crate::ffi::bindings;
 
-/// Tries of [`wait_until`], each at least a tick long. Only a test that fails comes near.
-const TRIES: usize = 4000;
+/// Tries of [`wait_until`], with a [`nap`] after each. Only a test that fails comes near.
+const TRIES: usize = 16_000;
 
-/// Sleeps for a tick or two.
+/// Sleeps for two milliseconds, whatever a tick is.
 pub(super) fn nap() {
-    // SAFETY: Tests run in process context.
-    unsafe { bindings::msleep(1) }
+    fsleep(Delta::from_millis(2));
 }
 
 /// Lets other tasks run.
@@ -183,7 +186,7 @@ impl<T: Send + 'static> Thread<T> {
 
     /// Whether the thread goes on, although it has had the time to end.
     pub(super) fn goes_on(&self) -> bool {
-        for _ in 0..8 {
+        for _ in 0..30 {
             nap();
         }
         !self.is_done()
