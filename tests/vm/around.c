@@ -716,7 +716,8 @@ static const struct test tests[] = {
 	  BOUND_ONLY },
 	{ "R24 nothing is mapped around that a clone has", not_what_a_clone_has, XFS_ONLY },
 	{ "R13 a bad page is not mapped around", not_what_is_poisoned, 0 },
-	{ "R6 nobody sees another file's data around a punch", races_with_punches, BOUND_ONLY },
+	{ "R6 nobody sees another file's data around a punch",
+	  races_with_punches, BOUND_ONLY | RACES },
 	/* The last one: it gives the device back anew. */
 	{ "R13 a block that went bad is not mapped around within 2 MiB", not_what_went_bad, 0 },
 	{ }

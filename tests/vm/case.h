@@ -44,6 +44,7 @@ enum where {
 	FIRST_ONLY = 8,
 	LAST_ONLY = 16,
 	C_ONLY = 32,	/* only where fs/dax.c serves the mount */
+	RACES = 64,	/* its tasks race, for which it has all CPUs: the others have one */
 };
 
 struct test {

@@ -109,6 +109,7 @@ static void breaks_wait_for_reads(const struct env *e)
 {
 	const enum op op[] = { OP_TRUNCATE, OP_PUNCH, OP_ZERO, OP_COLLAPSE, OP_INSERT };
 
+	leave_free(e, LEFT);
 	for (size_t i = 0; i < ARRAY_SIZE(op); i++)
 		waits_for_read(e, op[i]);
 }
@@ -122,6 +123,7 @@ static void interrupted_beside_read(const struct env *e)
 	char *p;
 	int fill;
 
+	leave_free(e, LEFT);
 	job.fd = create_file(e, "f", N, 100);
 	p = read_in_flight(&slow, &t, job.fd);
 	job_start(&job);

@@ -43,6 +43,7 @@ static void eviction_waits(const struct env *e)
 	char buf[PAGE];
 	int fill;
 
+	leave_free(e, LEFT);
 	start_eviction(e, &job, &pin);
 	fill = fill_free_space(e, "fill", 0x5555);
 	for (size_t i = 0; i < 2; i++) {
@@ -61,6 +62,7 @@ static void eviction_after_an_interrupt(const struct env *e)
 	struct pin pin;
 	int fill;
 
+	leave_free(e, LEFT);
 	job.fd = create_file(e, "f", N, 100);
 	p = map_file(job.fd, N, RW);
 	pin_pages(&pin, p + 3 * PAGE, 1);

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -183,6 +184,25 @@ uint64_t file_block(int fd, size_t index)
 	if (!req.map.fm_mapped_extents)
 		return 0;
 	return (req.extent.fe_physical + index * PAGE - req.extent.fe_logical) / PAGE;
+}
+
+void leave_free(const struct env *e, size_t pages)
+{
+	int fd = must(open(in_dir(e, "ballast"), O_RDWR | O_CREAT, 0644));
+	struct statvfs v;
+	off_t size;
+
+	/* What was freed before is free. */
+	must(syncfs(fd));
+	must(fstatvfs(fd, &v));
+	check(v.f_bavail > pages, "only %lu blocks are free", (unsigned long)v.f_bavail);
+	size = (v.f_bavail - pages) * PAGE;
+	/* What describes them takes room, too. */
+	while (fallocate(fd, 0, 0, size)) {
+		check(errno == ENOSPC && size > (off_t)MIB, "fallocate: %m");
+		size -= MIB;
+	}
+	close(fd);
 }
 
 int fill_free_space(const struct env *e, const char *name, uint64_t stamp)

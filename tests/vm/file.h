@@ -51,6 +51,12 @@ void *read_pieces(void *reader);
 off_t file_size(int fd);
 /* Physical block (in 4 KiB units) behind a page, 0 for a hole. */
 uint64_t file_block(int fd, size_t index);
+/*
+ * Put all blocks but @pages into use. Before a case frees the blocks that it is about, so that what
+ * fill_free_space() has to write is less.
+ */
+#define LEFT	((size_t)4096)
+void leave_free(const struct env *e, size_t pages);
 /* Fill the free space with pages of one stamp; check that nobody changed them. */
 int fill_free_space(const struct env *e, const char *name, uint64_t stamp);
 /*

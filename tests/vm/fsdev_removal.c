@@ -296,8 +296,8 @@ static const struct test tests[] = {
 	{ "R22 fsdev goes beside the umount of another device", unbind_beside_another,
 	  BOUND_ONLY },
 	{ "R14 an fsdev device is mounted again beside its old mount", mounted_again,
-	  BOUND_ONLY },
-	{ "R14 fsdev goes under load", under_load, BOUND_ONLY },
+	  BOUND_ONLY | RACES },
+	{ "R14 fsdev goes under load", under_load, BOUND_ONLY | RACES },
 	{ }
 };
 

@@ -746,7 +746,7 @@ static const struct test tests[] = {
 	{ "R20, R13: memory failure of a page of 1 GiB", one_page_fails, XFS_ONLY | BOUND_ONLY },
 	{ "R20: MAP_SYNC of 1 GiB", synchronous, XFS_ONLY | BOUND_ONLY },
 	{ "R20, R24: a clone of 1 GiB", cloned, XFS_ONLY | BOUND_ONLY },
-	{ "R20: faults of 1 GiB race with what splits it", races, XFS_ONLY | BOUND_ONLY },
+	{ "R20: faults of 1 GiB race with what splits it", races, XFS_ONLY | BOUND_ONLY | RACES },
 	{ "R20, R14: the device of 1 GiB goes away", device_goes, XFS_ONLY | BOUND_ONLY },
 	{}
 };

@@ -557,7 +557,7 @@ static const struct test tests[] = {
 	  all_faults_are_huge, EVERYWHERE },
 	{ "R1 a store upgrades a 2 MiB page that was read", read_then_store, EVERYWHERE },
 	{ "R1 faults that race for 2 MiB share a page and lose no store",
-	  racing_faults, EVERYWHERE },
+	  racing_faults, RACES },
 	{ "R1 blocks are 2 MiB pages and 4 KiB pages in turn", sizes_alternate, EVERYWHERE },
 	{ "R5 a hole reads as the 2 MiB zero page and stays a hole",
 	  zero_page_of_a_hole, EVERYWHERE },

@@ -161,6 +161,7 @@ static void block_is_not_reused(const struct env *e)
 	struct pin pin;
 	int fill;
 
+	leave_free(e, LEFT);
 	pin_pages(&pin, p + (HUGE - 2) * PAGE, 4);
 	job_start(&job);
 	check(job_sleeps(&job), "truncate did not wait");
@@ -265,6 +266,7 @@ static void eviction_waits(const struct env *e)
 	int fd, fill;
 
 	p = stamped(e, &fd, 1, 100);
+	leave_free(e, LEFT);
 	pin_pages(&pin, p + 300 * PAGE, 1);
 	must(munmap(p, HUGE * PAGE));
 	close(fd);

@@ -90,6 +90,7 @@ static void block_stays_after_interrupt(const struct env *e)
 	struct pin pin;
 	int fill;
 
+	leave_free(e, LEFT);
 	job.fd = create_file(e, "f", N, 100);
 	p = map_file(job.fd, N, RW);
 	pin_pages(&pin, p, N);

@@ -529,7 +529,7 @@ static const struct test tests[] = {
 	{ "R14 a removal and its pages are seen", removal_is_seen, ONCE },
 	{ "R15 an open file of debugfs holds the module", open_file_holds_the_module, ONCE },
 	{ "more busy pages than a batch holds are seen", many_are_seen, ONCE },
-	{ "R10 debugfs is read during a stress", reading_during_a_stress, ONCE },
+	{ "R10 debugfs is read during a stress", reading_during_a_stress, ONCE | RACES },
 	{ }
 };
 

@@ -457,7 +457,7 @@ static const struct test tests[] = {
 	{ "R25 soft-dirty is what was stored", soft_dirty, EVERYWHERE },
 	{ "R25 soft-dirty is what was stored in 2 MiB", soft_dirty_huge, EVERYWHERE },
 	{ "R25 advice for a part of 2 MiB", advice_for_a_part, EVERYWHERE },
-	{ "R25 private faults of both sizes race", private_faults_race, EVERYWHERE },
+	{ "R25 private faults of both sizes race", private_faults_race, RACES },
 	{ }
 };
 

@@ -242,7 +242,7 @@ static void special_memory(const struct env *e)
 
 static const struct test tests[] = {
 	{ "R25 KSM leaves file pages alone", same_page_merging, EVERYWHERE },
-	{ "R25 NUMA hinting from two nodes", numa_hinting, EVERYWHERE },
+	{ "R25 NUMA hinting from two nodes", numa_hinting, RACES },
 	{ "R25 secret memory and hugetlb pages", special_memory, EVERYWHERE },
 	{ }
 };

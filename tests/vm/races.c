@@ -199,9 +199,9 @@ static const struct test tests[] = {
 	  fault_revives, BOUND_ONLY },
 	{ "R7 more pages can be pinned during the wait", more_pages_can_be_pinned, BOUND_ONLY },
 	{ "R7 a thread that keeps faulting does not starve a punch",
-	  refaults_do_not_starve, BOUND_ONLY },
+	  refaults_do_not_starve, BOUND_ONLY | RACES },
 	{ "R6 two breaks of one file both wait and both end", two_breaks_of_one_file, BOUND_ONLY },
-	{ "R6 breaks of many files end as their own pins go", breaks_of_many_files, EVERYWHERE },
+	{ "R6 breaks of many files end as their own pins go", breaks_of_many_files, RACES },
 	{ "R6 an interrupted break leaves the page to the next one",
 	  interrupted_beside_another, EVERYWHERE },
 	{ }

@@ -277,7 +277,7 @@ static void randomized(const struct env *e)
 
 static const struct test tests[] = {
 	{ "R1-R17 a randomized run with 2 MiB pages agrees with its model",
-	  randomized, BOUND_ONLY },
+	  randomized, BOUND_ONLY | RACES },
 	{ }
 };
 

@@ -59,6 +59,7 @@ static void other_mappings_after_a_pin(const struct env *e)
  */
 static void last_break_waits(const struct env *e)
 {
+	leave_free(e, LEFT);
 	for (int k = 0; k < 4; k++) {
 		struct job job = { .op = OP_TRUNCATE, .first = 0 };
 		char *p[2], buf[PAGE];
@@ -124,6 +125,7 @@ static void breaks_of_both(const struct env *e)
 	int fd[2], fill;
 	struct pin pin;
 
+	leave_free(e, LEFT);
 	make_clones(e, fd);
 	for (int i = 0; i < 2; i++) {
 		p[i] = map_file(fd[i], N, RW);
@@ -184,6 +186,7 @@ static void eviction_of_a_clone(const struct env *e)
 	struct pin pin;
 	int fd[2], fill;
 
+	leave_free(e, LEFT);
 	make_clones(e, fd);
 	for (int i = 0; i < 2; i++) {
 		p[i] = map_file(fd[i], N, RW);

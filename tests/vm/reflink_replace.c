@@ -118,6 +118,7 @@ static void replacing_waits(const struct env *e, enum replace how)
 	char buf[PAGE];
 	int fd[2], fill;
 
+	leave_free(e, LEFT);
 	make_clones(e, fd);
 	r.fd = fd[0];
 	r.map = map_file(fd[0], N, RW);
@@ -178,6 +179,7 @@ static void replaced_beside_a_clone(const struct env *e)
 	struct pin pin;
 	int fd[2], fill;
 
+	leave_free(e, LEFT);
 	make_clones(e, fd);
 	r.fd = fd[0];
 	r.map = map_file(fd[0], N, RW);

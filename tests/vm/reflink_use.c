@@ -393,10 +393,12 @@ static const struct test tests[] = {
 	{ "R24 clones of 2 MiB extents are mapped by 2 MiB, and split alone", shared_in_2m, BOUND },
 	{ "R24 clones that are out of step share pages of 2 MiB", out_of_step, BOUND },
 	{ "D55 4 KiB of a clone are mapped beside its 2 MiB", pieces_of_one_file, BOUND },
-	{ "R11 clones in use by many threads", clones_race, BOUND },
-	{ "R11 clones of 2 MiB pages in use by many threads", huge_clones_race, BOUND },
-	{ "R24 clones of a file that is read by 2 MiB meanwhile", clones_beside_readers, BOUND },
-	{ "R24 no fault of the source while its blocks become shared", no_fault_half_way, XFS },
+	{ "R11 clones in use by many threads", clones_race, BOUND | RACES },
+	{ "R11 clones of 2 MiB pages in use by many threads", huge_clones_race, BOUND | RACES },
+	{ "R24 clones of a file that is read by 2 MiB meanwhile",
+	  clones_beside_readers, BOUND | RACES },
+	{ "R24 no fault of the source while its blocks become shared",
+	  no_fault_half_way, XFS | RACES },
 	{ }
 };
 

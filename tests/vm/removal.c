@@ -639,11 +639,11 @@ static const struct test tests[] = {
 	  mappings_are_revoked, BOUND_ONLY },
 	{ "R14 removal waits for pages in a pipe alone, and says so",
 	  pins_are_waited_for, BOUND_ONLY },
-	{ "R14 removal under load", under_load, BOUND_ONLY },
+	{ "R14 removal under load", under_load, BOUND_ONLY | RACES },
 	{ "R22 removal waits for no umount of another device, debugfs for neither",
 	  umount_of_another_device, BOUND_ONLY },
 	{ "D27 removal under readers of many shared blocks kills them all",
-	  readers_of_shared_blocks, XFS_ONLY },
+	  readers_of_shared_blocks, XFS_ONLY | RACES },
 	{ }
 };
 

@@ -34,13 +34,14 @@ static const struct group *groups[MAX_GROUPS];
 static size_t group_count;
 
 #define MAX_FS	2
+#define MAX_CPUS	64
 
 static struct {
 	const char *fs[MAX_FS], *ko, *groups, *pattern;
 	const char *bound_dev, *stock_dev;
 	unsigned long seed, ops;
 	int limit;
-	bool bound_only, stock_only;
+	bool bound_only, stock_only, all_cpus;
 	bool list;
 } opt = {
 	.fs = { "ext4" },
@@ -198,6 +199,23 @@ static void list_name(const struct test *t, const struct env *e)
 	print_name(t, e, "");
 }
 
+/*
+ * All CPUs or one, if they can be switched off. On a busy host a CPU that QEMU emulates mostly
+ * spins until the other one has a turn: who waits for a task, and does not race with it, wants
+ * none.
+ */
+static void use_cpus(bool all)
+{
+	static bool used = true;
+	char path[64];
+
+	for (int cpu = 1; all != used && cpu < MAX_CPUS; cpu++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+		write_text(path, all ? "1" : "0");
+	}
+	used = all;
+}
+
 static void run_test(const struct test *t, const struct env *e)
 {
 	struct timespec begun, ended;
@@ -205,6 +223,7 @@ static void run_test(const struct test *t, const struct env *e)
 	int status;
 	pid_t pid;
 
+	use_cpus(opt.all_cpus || t->where & RACES);
 	fflush(stdout);
 	clock_gettime(CLOCK_MONOTONIC, &begun);
 	pid = fork();
@@ -288,11 +307,12 @@ static int each_test(const struct env *envs, size_t n, bool unmounted,
 __attribute__((noreturn))
 static void usage(int status)
 {
-	printf("usage: scenarios [-lbc] [-k MODULE.ko] [-f FS,...] [-g GROUP,...] [-p WORDS]\n"
+	printf("usage: scenarios [-labc] [-k MODULE.ko] [-f FS,...] [-g GROUP,...] [-p WORDS]\n"
 	       "                 [-s SEED] [-n OPS] [-t SECONDS]\n"
 	       "  -l  list the cases   -k  the module; without it the stock kernel is tested\n"
 	       "  -b  only what the module serves, not the same cases on C beside it\n"
 	       "  -c  only the cases on C, with the module loaded\n"
+	       "  -a  all CPUs for each case, as for those whose tasks race\n"
 	       "  -f  ext4, xfs or both   -g  only these groups (names or patterns), in this order\n"
 	       "  -p  only cases whose name has WORDS\n"
 	       "  -s, -n  seed and number of operations of the randomized run\n"
@@ -323,10 +343,13 @@ static void parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "lbchk:f:g:p:s:n:t:")) != -1) {
+	while ((c = getopt(argc, argv, "labchk:f:g:p:s:n:t:")) != -1) {
 		switch (c) {
 		case 'l':
 			opt.list = true;
+			break;
+		case 'a':
+			opt.all_cpus = true;
 			break;
 		case 'b':
 			opt.bound_only = true;
@@ -452,6 +475,7 @@ int main(int argc, char **argv)
 		run_mounted(p);
 		each_test(p->envs, unmounted, true, run_test);
 	}
+	use_cpus(true);
 	printf("# %d passed, %d failed\n", number - failed, failed);
 	return failed != 0;
 }

@@ -24,6 +24,7 @@
 #define OTHER_DIR	"/mnt/other"
 #define SECTOR		512
 #define SECTORS(mib)	((unsigned int)(mib) << 11)
+#define MOUNT_MIB	64
 #define PAGE_SECTORS	((unsigned int)(PAGE / SECTOR))
 
 /* A case that failed may have left something. */
@@ -56,6 +57,15 @@ static void make_xfs(const struct env *e, const char *options)
 	check(!system(cmd), "cannot make XFS on %s with %s", e->dev, options);
 }
 
+static void make_ext4(const struct env *e)
+{
+	char cmd[256];
+
+	snprintf(cmd, sizeof(cmd), "mkfs.ext4 -q -F -b 4096 -m 0 -E %s %s",
+		 "lazy_itable_init=0,lazy_journal_init=0", e->dev);
+	check(!system(cmd), "cannot make ext4 on %s", e->dev);
+}
+
 static void mount_made(const struct env *e, const char *fs)
 {
 	check(!mount_fs(fs, e->dev, e->dir, NULL), "cannot mount %s on %s: %m", fs, e->dev);
@@ -63,12 +73,16 @@ static void mount_made(const struct env *e, const char *fs)
 	      e->bound ? "not " : "");
 }
 
+/* Of all of the device, which is small, since it is filled. */
 static void mount_new(const struct env *e, const char *fs)
 {
-	check(make_fs(fs, e->dev), "cannot make %s on %s", fs, e->dev);
 	/* XFS has no DAX with reflink on a partition. */
-	if (!strcmp(fs, "xfs") && strchr(e->dev + strlen("/dev/pmem"), 'p'))
-		make_xfs(e, "-d size=128m -l size=24m -m reflink=0");
+	if (!strcmp(fs, "ext4"))
+		make_ext4(e);
+	else if (strchr(e->dev + strlen("/dev/pmem"), 'p'))
+		make_xfs(e, "-d agcount=2 -l size=20m -m reflink=0");
+	else
+		make_xfs(e, "-d agcount=2 -l size=20m -m reflink=1,rmapbt=1");
 	mount_made(e, fs);
 }
 
@@ -171,7 +185,7 @@ static void two_partitions(const struct env *e)
 	struct env half[2] = { *e, *e };
 
 	load(e);
-	partition(e->dev, 160, 130);
+	partition(e->dev, MOUNT_MIB, MOUNT_MIB + 6);
 	for (int k = 0; k < 2; k++) {
 		snprintf(part[k], sizeof(part[k]), "%sp%d", e->dev, k + 1);
 		half[k].dev = part[k];
@@ -226,7 +240,9 @@ static void make_dm(const char *name, const char *table)
 	char cmd[64];
 	FILE *f;
 
-	system("modprobe -q dm-mod; dmsetup remove_all");
+	/* A case that failed has left one. */
+	if (!access("/sys/block/dm-0", F_OK))
+		system("dmsetup remove_all");
 	snprintf(cmd, sizeof(cmd), "dmsetup create %s", name);
 	f = popen(cmd, "w");
 	check(f && fputs(table, f) >= 0 && !pclose(f), "dmsetup refuses: %s", table);
@@ -253,7 +269,7 @@ static void on_dm(const struct env *e, const char *table)
 static void dm_linear(const struct env *e)
 {
 	char table[2048] = "";
-	const unsigned int mib = 8, pieces = 24;
+	const unsigned int mib = 2, pieces = MOUNT_MIB / mib;
 
 	for (unsigned int i = 0; i < pieces; i++)
 		snprintf(table + strlen(table), sizeof(table) - strlen(table),
@@ -266,8 +282,8 @@ static void dm_stripe(const struct env *e)
 {
 	char table[256];
 
-	snprintf(table, sizeof(table), "0 %u striped 2 %u %s 0 %s 0\n", SECTORS(640), SECTORS(2),
-		 e->dev, OTHER_DEV);
+	snprintf(table, sizeof(table), "0 %u striped 2 %u %s 0 %s 0\n", SECTORS(MOUNT_MIB),
+		 SECTORS(2), e->dev, OTHER_DEV);
 	on_dm(e, table);
 }
 

@@ -274,9 +274,9 @@ static const struct test tests[] = {
 	  written_by_a_neighbour, BOUND_ONLY },
 	{ "R5 unwritten blocks become written in every way", stored_by_a_neighbour, BOUND_ONLY },
 	{ "R5 a store and a write(2) to one unwritten page both arrive",
-	  store_and_write_race, BOUND_ONLY },
+	  store_and_write_race, BOUND_ONLY | RACES },
 	{ "R5 a store and a write(2) to one unwritten 2 MiB page both arrive",
-	  store_and_write_race_2m, BOUND_ONLY },
+	  store_and_write_race_2m, BOUND_ONLY | RACES },
 	{ }
 };
 
