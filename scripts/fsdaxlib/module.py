@@ -137,7 +137,7 @@ def rustdoc_line(saved: str, html: Path) -> str:
 
 @functools.cache
 def build_kunit(kernel: Built) -> Path:
-    """Build the module with its KUnit suites; return the .ko, which takes a debug kernel a second to load.
+    """Build the module with its KUnit suites; return the .ko.
 
     The source is looked at once in a process.
     """
