@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs scenarios that want the same machine in one guest, one after the other.
 
-To boot takes longer than many a scenario, and code that QEMU has translated once is there for all. A guest in which
-something went wrong but a case is not used again.
+To boot the debug kernel takes a quarter of a minute, and code that QEMU has translated once is there for all. A guest
+in which something went wrong is not used again: a case that fails may leave a mount, the module or a task.
 """
 
 import os
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from . import guest, ktap, suites
-from .progress import LOGS, Fail, step
+from .progress import Fail, step
 from .suites import Scenario, Suite
 
 # Each of these is a guest. In the order that takes least time: what takes longest begins first, so that nothing is
@@ -66,7 +66,8 @@ class _Boot:
         self._left = {suite.name: (suite, suite.scenario) for suite in left if suite.scenario}
         self._cases: dict[str, list[ktap.Case]] = {}
         self._running: _Running | None = None
-        self._console = LOGS / f"{left[0].name}-and-others.console"
+        _, first = next(iter(self._left.values()))
+        self._console = first.setup.logs / f"{first.name}-and-others.console"
         self._told = 0  # how much of it is in the consoles of scenarios
         self._stop = threading.Event()
         self._limit = 0  # of each, in seconds
@@ -132,9 +133,11 @@ class _Boot:
         if splat := guest.find_splat(part.decode(errors="replace")):
             step(f"splat: {splat[0].strip()}")
             status = guest.STATUS_SPLAT
-            self._stop.set()
         report = running.scenario.judge(running.scenario.tap(vm), status)
-        self._cases[running.suite.name] = suites.ended(running.suite, report, time.monotonic() - running.since)
+        cases = suites.ended(running.suite, report, time.monotonic() - running.since)
+        self._cases[running.suite.name] = cases
+        if ktap.count(cases, "failed"):
+            self._stop.set()
 
     def _close(self, vm: guest.Guest, status: int) -> None:
         """The guest has ended, with STATUS: that is of whatever ran last."""

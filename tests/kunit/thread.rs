@@ -23,21 +23,18 @@ use kernel::{
         },
         Arc, //
     },
-    task::Task,
-    time::{
-        delay::fsleep,
-        Delta, //
-    }, //
+    task::Task, //
 };
 
 use crate::ffi::bindings;
 
-/// Tries of [`wait_until`], with a [`nap`] after each. Only a test that fails comes near.
-const TRIES: usize = 16_000;
+/// Tries of [`wait_until`], each at least a tick long. Only a test that fails comes near.
+const TRIES: usize = 4000;
 
-/// Sleeps for two milliseconds, whatever a tick is.
+/// Sleeps for a tick or two.
 pub(super) fn nap() {
-    fsleep(Delta::from_millis(2));
+    // SAFETY: Tests run in process context.
+    unsafe { bindings::msleep(1) }
 }
 
 /// Lets other tasks run.
@@ -186,7 +183,7 @@ impl<T: Send + 'static> Thread<T> {
 
     /// Whether the thread goes on, although it has had the time to end.
     pub(super) fn goes_on(&self) -> bool {
-        for _ in 0..30 {
+        for _ in 0..8 {
             nap();
         }
         !self.is_done()

@@ -5,6 +5,7 @@ import io
 import re
 import sys
 import tempfile
+import time
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,7 @@ class Guests(unittest.TestCase):
         self.commands: list[str] = []
         self.limit = 10.0
         for patch in (mock.patch.object(machine, "prepare", self.prepare),
-                      mock.patch.object(sharing, "LOGS", self.place), mock.patch.object(sys, "stderr", self.stderr)):
+                      mock.patch.object(sys, "stderr", self.stderr)):
             patch.start()
             self.addCleanup(patch.stop)
         self.group = [self.suite(name) for name in ("a", "b", "c")]
@@ -94,6 +95,14 @@ class Guests(unittest.TestCase):
         return cases
 
     @staticmethod
+    def await_file(path: Path) -> None:
+        end = time.monotonic() + 10
+        while not path.exists():
+            if time.monotonic() > end:
+                raise Fail(f"There is no {path}.")
+            time.sleep(0.001)
+
+    @staticmethod
     def ran(output: Any, name: str, tap: str = TAP, status: int = 0) -> None:
         output.write(f"\n% {name} begins\n{tap}\n% {name} ends with {status}\n".encode())
 
@@ -114,13 +123,17 @@ class Guests(unittest.TestCase):
         self.assertEqual(self.commands[0].splitlines()[1],
                          f"printf '\\n%% b begins\\n'; {self.place}/b.sh -b; printf '\\n%% b ends with %d\\n' $?")
 
-    def test_failed_case_ends_nothing(self) -> None:
-        def boot(output: Any, _console: Path) -> int:
+    def test_whoever_fails_leaves_nothing_to_the_next(self) -> None:
+        def failed_case(output: Any, _console: Path) -> int:
             self.ran(output, "a", "1..1\nnot ok 1 - R1\n", 1)
+            self.assertTrue(self.vm.stop.wait(10))
+            return guest.STATUS_TIMEOUT
+
+        def wrong_status(output: Any, _console: Path) -> int:
             self.ran(output, "b", TAP, 2)
-            self.ran(output, "c")
-            return 0
-        cases = self.run_group(boot)
+            self.assertTrue(self.vm.stop.wait(10))
+            return guest.STATUS_TIMEOUT
+        cases = self.run_group(failed_case, wrong_status, self.all_pass("c"))
         self.assertEqual((cases["a"], cases["c"]), ([ktap.Case("R1", "failed")], PASSED))
         self.assertRegex(cases["b"][1].name, "^the script ended with status 2: see .*/b.console")
 
@@ -131,8 +144,7 @@ class Guests(unittest.TestCase):
                     log.write(f"{name} says é\n")
                 self.ran(output, name)
                 # Read before the next one is logged.
-                while not (self.place / f"{name}.console").exists():
-                    pass
+                self.await_file(self.place / f"{name}.console")
             return 0
         self.run_group(boot)
         self.assertEqual([(self.place / f"{name}.console").read_text() for name in "abc"],
@@ -166,8 +178,7 @@ class Guests(unittest.TestCase):
     def test_complaint_ends_the_guest(self) -> None:
         def boot(output: Any, console: Path) -> int:
             self.ran(output, "a")
-            while not (self.place / "a.console").exists():
-                pass
+            self.await_file(self.place / "a.console")
             console.write_text(SPLAT)
             self.ran(output, "b")
             self.assertTrue(self.vm.stop.wait(10))

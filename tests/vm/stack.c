@@ -24,7 +24,7 @@
 #define OTHER_DIR	"/mnt/other"
 #define SECTOR		512
 #define SECTORS(mib)	((unsigned int)(mib) << 11)
-#define MOUNT_MIB	64
+#define MOUNT_MIB	64	/* filled more than once */
 #define PAGE_SECTORS	((unsigned int)(PAGE / SECTOR))
 
 /* A case that failed may have left something. */
@@ -73,12 +73,12 @@ static void mount_made(const struct env *e, const char *fs)
 	      e->bound ? "not " : "");
 }
 
-/* Of all of the device, which is small, since it is filled. */
+/* Of all of the device. */
 static void mount_new(const struct env *e, const char *fs)
 {
-	/* XFS has no DAX with reflink on a partition. */
 	if (!strcmp(fs, "ext4"))
 		make_ext4(e);
+	/* XFS has no DAX with reflink on a partition. */
 	else if (strchr(e->dev + strlen("/dev/pmem"), 'p'))
 		make_xfs(e, "-d agcount=2 -l size=20m -m reflink=0");
 	else
