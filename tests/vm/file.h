@@ -52,8 +52,8 @@ off_t file_size(int fd);
 /* Physical block (in 4 KiB units) behind a page, 0 for a hole. */
 uint64_t file_block(int fd, size_t index);
 /*
- * Put all blocks but some @pages into use. Before a case frees the blocks that it is about, so that what
- * fill_free_space() has to write is less.
+ * Put all blocks but some @pages into use. Before a case frees the blocks that it is about, so
+ * that what fill_free_space() has to write is less.
  */
 #define LEFT	((size_t)4096)
 void leave_free(const struct env *e, size_t pages);
