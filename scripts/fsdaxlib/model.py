@@ -154,8 +154,11 @@ _UNREACHED = {
     ":: else -> marked[s] = false;": "a break that may not sleep has zapped everything itself",
 }
 
+# Worlds and mutations whose search goes through a million states and more.
+_LARGE = {"copy", "dirty_break", "failure_evict", "gib", "gib_dissolve", "removal", "shared", "share_unlocked"}
+
 _DEPTH = {False: 20_000, True: 2_000_000}
-_HASH_BITS = {False: 20, True: 27}
+_HASH_BITS = {False: 22, True: 27}
 _MEMORY_MIB = 2_000
 # The packages of what makes a program of a model.
 _TOOLS = re.compile(r"spin|gcc|cpp|binutils|libc6-dev|linux-libc-dev")
@@ -265,7 +268,8 @@ def _search(world: str, mutation: Mutation | None, *, long: bool, go_on: bool = 
     flat = _Flat.of(SOURCES / f"worlds/{world}.pml")
     (out / "flat.pml").write_text(flat.text)
     fair = "#define LIVENESS" in flat.lines
-    program = _program(root, out, flat, mutation, fair=fair, long=long)
+    program = _program(root, out, flat, mutation, fair=fair, long=long,
+                       large=(mutation.name if mutation else world) in _LARGE)
     pan, bind = str(program / "pan"), sandbox.ro(program)
 
     text = _tool(root, out, [pan, f"-m{_DEPTH[long]}", f"-w{_HASH_BITS[long]}", *(["-a", "-f"] if fair else []),
@@ -283,16 +287,17 @@ def _search(world: str, mutation: Mutation | None, *, long: bool, go_on: bool = 
     return search
 
 
-def _program(root: Path, out: Path, flat: _Flat, mutation: Mutation | None, *, fair: bool, long: bool) -> Path:
+def _program(root: Path, out: Path, flat: _Flat, mutation: Mutation | None, *, fair: bool, long: bool,
+             large: bool) -> Path:
     """The directory with the program of a search, which is kept as long as nothing changes that goes into it.
 
     What it finds is not: each search runs. OUT has the model, and is where the program is built.
     """
     generate = ["spin", "-a", *([f"-D{mutation.define}"] if mutation else []), *(["-DLONG"] if long else []),
                 "flat.pml"]
-    # Compiling with optimization takes longer than a short search. With fairness spin counts the processes
-    # that were passed over.
-    build = ["gcc", "-O2" if long else "-O0", "-w", "-s", "-DCOLLAPSE", "-DVECTORSZ=4096",
+    # Compiling with optimization takes longer than a short search, but for the largest worlds. With fairness
+    # spin counts the processes that were passed over.
+    build = ["gcc", "-O2" if long else "-O1" if large else "-O0", "-w", "-s", "-DCOLLAPSE", "-DVECTORSZ=4096",
              f"-DMEMLIM={_memory_mib() if long else _MEMORY_MIB}", "-DNFAIR=4" if fair else "-DSAFETY",
              "-o", "pan", "pan.c"]
 

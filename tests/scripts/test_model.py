@@ -37,8 +37,9 @@ class Programs(unittest.TestCase):
             (out / "pan").write_text(" ".join(argv))
         return ""
 
-    def program(self, mutation: model.Mutation | None = None, *, fair: bool = False, long: bool = False) -> str:
-        return model._program(Path("root"), self.out, self.flat, mutation, fair=fair, long=long).name
+    def program(self, mutation: model.Mutation | None = None, *, fair: bool = False, long: bool = False,
+                large: bool = False) -> str:
+        return model._program(Path("root"), self.out, self.flat, mutation, fair=fair, long=long, large=large).name
 
     def test_the_same_is_built_once(self) -> None:
         first = self.program()
@@ -47,13 +48,18 @@ class Programs(unittest.TestCase):
         self.assertIn("-DSAFETY", (self.out / first / "pan").read_text())
 
     def test_whatever_goes_in_makes_another_one(self) -> None:
-        names = [self.program(), self.program(_MUTATION), self.program(fair=True), self.program(long=True)]
+        names = [self.program(), self.program(_MUTATION), self.program(fair=True), self.program(long=True),
+                 self.program(large=True)]
         self.flat.lines.append("byte b;")
         names.append(self.program())
         self.versions = b"gcc 1, spin 2"
         names.append(self.program())
         self.assertEqual(len(set(names)), len(names))
         self.assertEqual(self.tools, ["spin", "gcc"] * len(names))
+
+    def test_the_largest_are_there(self) -> None:
+        names = {*model.worlds(long=True), *(mutation.name for mutation in model.MUTATIONS)}
+        self.assertLessEqual(model._LARGE, names)
 
     def test_the_tools_are_those_of_the_toolchain(self) -> None:
         for name in ("spin", "gcc-14", "binutils"):
