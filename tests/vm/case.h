@@ -23,6 +23,7 @@ struct env {
 	const char *label;	/* "rust", "C" or "stock" */
 	const char *fs;		/* "ext4" or "xfs" */
 	const char *dev;	/* block device */
+	const char *other;	/* another one, for what wants two */
 	const char *dir;	/* mount point; empty at the start of a case */
 	const char *ko;		/* the module, NULL to test the stock kernel */
 	bool bound;		/* expected to be served by the module */
@@ -45,6 +46,7 @@ enum where {
 	LAST_ONLY = 16,
 	C_ONLY = 32,	/* only where fs/dax.c serves the mount */
 	RACES = 64,	/* its tasks race, for which it has all CPUs: the others have one */
+	BY_EITHER = 128,	/* does its own mounts, by fs/dax.c where env does not say bound */
 };
 
 struct test {

@@ -143,7 +143,7 @@ static void unbind_beside_another(const struct env *e)
 
 	must_load(e);
 	for (int i = 0; i < 2; i++) {
-		prepare_side(i ? OTHER_DEV : e->dev, true, &side[i]);
+		prepare_side(i ? e->other : e->dev, true, &side[i]);
 		mount_side(&side[i]);
 	}
 	p = map_file(side[1].fd, 1, RW);

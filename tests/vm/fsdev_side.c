@@ -49,7 +49,7 @@ void start_sides(const struct env *e, struct side side[2])
 	check(e->ko, "no module given");
 	check(!module_load(e->ko), "cannot load the module: %m");
 	for (int i = 0; i < 2; i++) {
-		prepare_side(i ? OTHER_DEV : e->dev, !i, &side[i]);
+		prepare_side(i ? e->other : e->dev, !i, &side[i]);
 		mount_side(&side[i]);
 	}
 }

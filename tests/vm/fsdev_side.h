@@ -11,7 +11,6 @@
 
 #define RW		(PROT_READ | PROT_WRITE)
 #define DRIVER		"fsdev_dax"
-#define OTHER_DEV	"/dev/pmem0"
 #define PAGES		(8 * HUGE)	/* of a file */
 
 /* A mount, and its device. */

@@ -13,7 +13,6 @@
 #include "huge.h"
 #include "module.h"
 
-#define OTHER_DEV	"/dev/pmem0"
 #define OTHER_DIR	"/mnt/other"
 
 void mount_new(const struct env *e, const char *dev, const char *dir)
@@ -87,7 +86,7 @@ static void bind_decides(const struct env *e)
 {
 	must_load(e);
 	module_bind(false);
-	mount_new(e, OTHER_DEV, OTHER_DIR);
+	mount_new(e, e->other, OTHER_DIR);
 	module_bind(true);
 	mount_new(e, e->dev, e->dir);
 	check(!mount_is_bound(OTHER_DIR), "a mount with bind=N is bound");
@@ -247,7 +246,7 @@ static void mounts_hold_the_module(const struct env *e)
 {
 	must_load(e);
 	module_bind(false);
-	mount_new(e, OTHER_DEV, OTHER_DIR);
+	mount_new(e, e->other, OTHER_DIR);
 	module_bind(true);
 	mount_new(e, e->dev, e->dir);
 	check(module_unload() && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EBUSY),

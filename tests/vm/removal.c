@@ -23,7 +23,6 @@
 
 #define RW	(PROT_READ | PROT_WRITE)
 #define N	((size_t)16)
-#define OTHER_DEV	"/dev/pmem0"
 #define OTHER_DIR	"/mnt/other"
 
 /*
@@ -456,7 +455,7 @@ static void beside_a_hanging_umount(const struct env *e, bool bound, bool other_
 	char *p = NULL;
 
 	load(e);
-	other.dev = OTHER_DEV;
+	other.dev = e->other;
 	other.dir = OTHER_DIR;
 	hang_start(&other, other_bound, &h);
 	debugfs_is_readable("beside an umount that waits");
@@ -481,7 +480,7 @@ static void beside_a_hanging_umount(const struct env *e, bool bound, bool other_
 		close(pin.wr);
 	}
 	check(process_ends(r.pid, &status),
-	      "the removal of %s waits for the umount of %s", e->dev, OTHER_DEV);
+	      "the removal of %s waits for the umount of %s", e->dev, e->other);
 	check(!status, "%s failed", how_to[r.how].name);
 	hang_ends(&h);
 	if (p)

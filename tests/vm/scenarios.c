@@ -120,7 +120,7 @@ static void choose_groups(const char *list)
 	group_count = n;
 }
 
-static bool test_wanted(const struct test *t, const struct env *e)
+static bool test_wanted(const struct test *t, const struct env *e, bool unmounted)
 {
 	if (opt.pattern && !strstr(t->name, opt.pattern))
 		return false;
@@ -132,6 +132,8 @@ static bool test_wanted(const struct test *t, const struct env *e)
 		return false;
 	if (t->where & C_ONLY && e->bound)
 		return false;
+	if (!strcmp(e->label, "C") && unmounted)
+		return t->where & BY_EITHER && e->ko;
 	return !(t->where & BOUND_ONLY) || strcmp(e->label, "C");
 }
 
@@ -295,7 +297,7 @@ static int each_test(const struct env *envs, size_t n, bool unmounted,
 			continue;
 		for (const struct test *t = groups[g]->tests; t->name; t++)
 			for (size_t k = 0; k < n; k++) {
-				if (!test_wanted(t, &envs[k]))
+				if (!test_wanted(t, &envs[k], unmounted))
 					continue;
 				count++;
 				if (fn)
@@ -409,10 +411,12 @@ static void make_plan(struct plan *p, const char *fs, bool first, bool last)
 		};
 	p->both[0].label = opt.ko ? "rust" : "stock";
 	p->both[0].dev = opt.bound_dev;
+	p->both[0].other = opt.stock_dev;
 	p->both[0].dir = "/mnt/bound";
 	p->both[0].bound = opt.ko;
 	p->both[1].label = "C";
 	p->both[1].dev = opt.stock_dev;
+	p->both[1].other = opt.bound_dev;
 	p->both[1].dir = "/mnt/stock";
 	p->n = opt.stock_only || (opt.ko && opt.bound_only) ? 1 : 2;
 	p->envs = &p->both[opt.stock_only];
@@ -445,23 +449,21 @@ static void run_mounted(const struct plan *p)
 
 int main(int argc, char **argv)
 {
-	int plans = 0, count = 0, unmounted;
+	int plans = 0, count = 0;
 	struct plan plan[MAX_FS];
 
 	sort_groups();
 	parse(argc, argv);
-	/* These mount as they like, the module too. */
-	unmounted = opt.stock_only ? 0 : 1;
 	for (; plans < MAX_FS && opt.fs[plans]; plans++) {
 		struct plan *p = &plan[plans];
 
 		make_plan(p, opt.fs[plans], !plans, plans + 1 == MAX_FS || !opt.fs[plans + 1]);
-		count += p->mounted + each_test(p->envs, unmounted, true, NULL);
+		count += p->mounted + each_test(p->envs, p->n, true, NULL);
 	}
 	if (opt.list) {
 		for (struct plan *p = plan; p < plan + plans; p++) {
 			each_test(p->envs, p->n, false, list_name);
-			each_test(p->envs, unmounted, true, list_name);
+			each_test(p->envs, p->n, true, list_name);
 		}
 		return 0;
 	}
@@ -474,7 +476,7 @@ int main(int argc, char **argv)
 
 	for (struct plan *p = plan; p < plan + plans; p++) {
 		run_mounted(p);
-		each_test(p->envs, unmounted, true, run_test);
+		each_test(p->envs, p->n, true, run_test);
 	}
 	use_cpus(true);
 	printf("# %d passed, %d failed\n", number - failed, failed);
