@@ -351,21 +351,47 @@ static bool one(const struct env *e, const struct action *a, enum pass by, unsig
 	return fired;
 }
 
+/* That of make test, which does not go to the end of each operation. */
+static bool run_is_short(const struct env *e)
+{
+	return e->ops < 100;
+}
+
+/*
+ * On the second file system a short run lets every third allocation below the module fail, of each
+ * operation other ones: most are the same there.
+ */
+static unsigned int step_of(const struct env *e, enum pass by)
+{
+	return by == BY_MODULE && run_is_short(e) && !e->first ? 3 : 1;
+}
+
 void run_actions(const struct env *e, const struct action *actions)
 {
 	must(mlockall(MCL_CURRENT));
 	for (enum pass by = 0; by < PASSES; by++) {
+		const unsigned int step = step_of(e, by);
+
 		set_pass(by);
 		for (const struct action *a = actions; a->name; a++) {
-			const unsigned int max = by == ALL_OF_MODULE ? 1 : e->ops;
-			unsigned int n = 1;
+			unsigned int n = 1 + (a - actions) % step, max = e->ops, failed = 0;
 
+			if (by == ALL_OF_MODULE) {
+				n = 1;
+				max = 1;
+			} else if (by == BY_ALLOCATION && run_is_short(e)) {
+				/* Most of these are the file system's. */
+				max /= 3;
+			}
 			/* The kernel would try for ever. */
 			if (by == ALL_OF_MODULE && a->kind & BY_CPU)
 				continue;
-			while (n <= max && one(e, a, by, n))
-				n++;
-			printf("# %s: %u %s\n", a->name, n - 1, pass_name[by]);
+			for (; n <= max && one(e, a, by, n); n += step)
+				failed++;
+			/* It has fewer than that, or none. */
+			if (!failed && n > 1)
+				failed += one(e, a, by, 1);
+			printf("# %s: %u %s\n", a->name, failed, pass_name[by]);
 			check_idle(e);
 		}
 	}

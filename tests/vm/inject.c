@@ -582,8 +582,11 @@ static void shared(const struct env *e)
 		{ "clone", CALL, prepare_same, run_clone, NULL },
 		{ }
 	};
+	struct env only = *e;
 
-	run_actions(e, actions);
+	/* No other file system has them. */
+	only.first = true;
+	run_actions(&only, actions);
 }
 
 static void mappings(const struct env *e)
