@@ -25,8 +25,8 @@ GROUPS = (
     ("model",), ("scripts",), ("kunit",), ("test_xfs_huge", "test_module"), ("test_inject",), ("kunit-module",),
     ("test_xfs", "test_xfs_reflink", "test_observe"), ("test_ext4_huge", "test_ext4", "test_ext4_layout"),
     ("test_xfs_layout", "test_ext4_stress", "test_xfs_stress"), ("test_options",), ("test_devdax", "test_fsdev"),
-    ("test_nvdimm",), ("coverage",), ("test_ext4_powerfail", "test_xfs_powerfail"), ("test_stock",), ("fuzz",),
-    ("replay",), ("test_leaks", "test_tools"),
+    ("test_nvdimm",), ("coverage",), ("test_leaks", "test_tools", "test_stock"),
+    ("test_ext4_powerfail", "test_xfs_powerfail"), ("fuzz",), ("replay",), ("test_stock_options",),
 )
 _MARK = re.compile(r"^% (\S+) (?:begins|ends with (\d+))$")
 
