@@ -86,9 +86,11 @@ static void waits_for_read(const struct env *e, enum op op)
 	struct job job = { .op = op, .first = 4, .pages = 4 };
 	struct transfer t = { 0 };
 	struct slow_file slow;
+	uint64_t block;
 	int fill;
 
 	job.fd = create_file(e, "f", N, 100);
+	block = file_block(job.fd, 4);
 	read_in_flight(&slow, &t, job.fd);
 	job_start(&job);
 	check(job_sleeps(&job), "%s did not wait for the I/O", op_name[op]);
@@ -98,6 +100,9 @@ static void waits_for_read(const struct env *e, enum op op)
 	transfer_join(&t);
 	job_succeeds(&job);
 	check_all_pages(fill, 0x5555, "file that filled the disk");
+	/* Neither the zeroes nor the insertion leave a block. */
+	if (op != OP_ZERO && op != OP_INSERT)
+		check_given_out(e, block, op == OP_TRUNCATE ? N - 4 : 4);
 	close(t.fd);
 	slow_file_stop(&slow);
 	close(fill);
@@ -120,11 +125,13 @@ static void interrupted_beside_read(const struct env *e)
 	struct job job = { .op = OP_TRUNCATE, .first = 0 };
 	struct transfer t = { 0 };
 	struct slow_file slow;
+	uint64_t block;
 	char *p;
 	int fill;
 
 	leave_free(e, LEFT);
 	job.fd = create_file(e, "f", N, 100);
+	block = file_block(job.fd, 0);
 	p = read_in_flight(&slow, &t, job.fd);
 	job_start(&job);
 	check(job_sleeps(&job), "truncate did not wait for the I/O");
@@ -142,6 +149,7 @@ static void interrupted_beside_read(const struct env *e)
 	}
 	check_all_pages(fill, 0x5555, "file that filled the disk");
 	must(ftruncate(job.fd, 0));
+	check_given_out(e, block, N);
 	close(t.fd);
 	slow_file_stop(&slow);
 }

@@ -20,12 +20,17 @@ static ino_t inode_of(int fd)
 	return st.st_ino;
 }
 
+struct evicted {
+	ino_t ino;
+	uint64_t block;		/* the first one of N */
+};
+
 /* Nothing but the name and the pin is left of the file; the job unlinks it. */
-static ino_t start_eviction(const struct env *e, struct job *job, struct pin *pin)
+static struct evicted start_eviction(const struct env *e, struct job *job, struct pin *pin)
 {
 	int fd = create_file(e, "f", N, 100);
 	char *p = map_file(fd, N, RW);
-	ino_t ino = inode_of(fd);
+	struct evicted file = { inode_of(fd), file_block(fd, 0) };
 
 	pin_pages(pin, p + 3 * PAGE, 2);
 	must(munmap(p, N * PAGE));
@@ -33,18 +38,19 @@ static ino_t start_eviction(const struct env *e, struct job *job, struct pin *pi
 	*job = (struct job) { .op = OP_UNLINK, .path = in_dir(e, "f") };
 	job_start(job);
 	check(job_sleeps(job), "unlink did not wait for the pin");
-	return ino;
+	return file;
 }
 
 static void eviction_waits(const struct env *e)
 {
+	struct evicted file;
 	struct pin pin;
 	struct job job;
 	char buf[PAGE];
 	int fill;
 
 	leave_free(e, LEFT);
-	start_eviction(e, &job, &pin);
+	file = start_eviction(e, &job, &pin);
 	fill = fill_free_space(e, "fill", 0x5555);
 	for (size_t i = 0; i < 2; i++) {
 		check(!job.done, "the eviction ended with a pin there");
@@ -53,6 +59,7 @@ static void eviction_waits(const struct env *e)
 	}
 	job_succeeds(&job);
 	check_all_pages(fill, 0x5555, "file that filled the disk");
+	check_given_out(e, file.block, N);
 }
 
 static void eviction_after_an_interrupt(const struct env *e)
@@ -60,10 +67,12 @@ static void eviction_after_an_interrupt(const struct env *e)
 	struct job job = { .op = OP_TRUNCATE, .first = 0 };
 	char *p, buf[PAGE];
 	struct pin pin;
+	uint64_t block;
 	int fill;
 
 	leave_free(e, LEFT);
 	job.fd = create_file(e, "f", N, 100);
+	block = file_block(job.fd, 0);
 	p = map_file(job.fd, N, RW);
 	pin_pages(&pin, p + 3 * PAGE, 1);
 	job_start(&job);
@@ -82,6 +91,7 @@ static void eviction_after_an_interrupt(const struct env *e)
 	check_page(buf, 103, "page in the pipe");
 	job_succeeds(&job);
 	check_all_pages(fill, 0x5555, "file that filled the disk");
+	check_given_out(e, block, N);
 }
 
 static void eviction_speaks(const struct env *e)
@@ -91,7 +101,7 @@ static void eviction_speaks(const struct env *e)
 	struct pin pin;
 	struct job job;
 
-	snprintf(ino, sizeof(ino), "inode %lu ", (unsigned long)start_eviction(e, &job, &pin));
+	snprintf(ino, sizeof(ino), "inode %lu ", (unsigned long)start_eviction(e, &job, &pin).ino);
 	snprintf(task, sizeof(task), "task %d ", job.tid);
 	check(kmsg_wait(kmsg, 100, MODULE_NAME ": ", task, ino, "page offset 3", "pfn 0x",
 			"1 pins", NULL),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Page contents, files, mappings, free space, SIGBUS. */
+/* Page contents, files, mappings, SIGBUS. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
@@ -13,7 +12,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -186,48 +184,6 @@ uint64_t file_block(int fd, size_t index)
 	return (req.extent.fe_physical + index * PAGE - req.extent.fe_logical) / PAGE;
 }
 
-void leave_free(const struct env *e, size_t pages)
-{
-	int fd = must(open(in_dir(e, "ballast"), O_RDWR | O_CREAT, 0644));
-	struct statvfs v;
-	off_t size;
-
-	/* What was freed before is free. */
-	must(syncfs(fd));
-	must(fstatvfs(fd, &v));
-	check(v.f_bavail > pages, "only %lu blocks are free", (unsigned long)v.f_bavail);
-	size = (v.f_bavail - pages) * PAGE;
-	/* What describes them takes room, too. */
-	while (fallocate(fd, 0, 0, size)) {
-		check(errno == ENOSPC && size > (off_t)MIB, "fallocate: %m");
-		size -= MIB;
-	}
-	close(fd);
-}
-
-int fill_free_space(const struct env *e, const char *name, uint64_t stamp)
-{
-	int fd = must(open(in_dir(e, name), O_RDWR | O_CREAT | O_TRUNC, 0644));
-	static char buf[1 << 18];
-	size_t step = sizeof(buf);
-	off_t pos = 0;
-
-	for (size_t i = 0; i < sizeof(buf); i += PAGE)
-		fill_page(buf + i, stamp);
-	while (step) {
-		ssize_t n = pwrite(fd, buf, step, pos);
-
-		if (n > 0) {
-			pos += n;
-			continue;
-		}
-		check(n < 0 && errno == ENOSPC, "fill free space: %m");
-		step = step > PAGE ? PAGE : 0;
-	}
-	must(ftruncate(fd, pos / PAGE * PAGE));
-	return fd;
-}
-
 void check_all_pages(int fd, uint64_t stamp, const char *what)
 {
 	static __thread char buf[1 << 18];
@@ -239,43 +195,6 @@ void check_all_pages(int fd, uint64_t stamp, const char *what)
 		check(n > 0 && n % PAGE == 0, "%s: read at page %zu: %m", what, i);
 		for (char *p = buf; p < buf + n; p += PAGE, i++)
 			check_page(p, stamp, what);
-	}
-}
-
-#define SMALL_FILES	128
-#define SMALL_PAGES	((size_t)16)
-
-static const char *small_file(const struct env *e, int i)
-{
-	char name[32];
-
-	snprintf(name, sizeof(name), "small%d", i);
-	return in_dir(e, name);
-}
-
-void fill_small_files(const struct env *e, uint64_t stamp)
-{
-	char buf[SMALL_PAGES * PAGE];
-
-	for (size_t i = 0; i < SMALL_PAGES; i++)
-		fill_page(buf + i * PAGE, stamp);
-	for (int i = 0; i < SMALL_FILES; i++) {
-		int fd = must(open(small_file(e, i), O_RDWR | O_CREAT | O_TRUNC, 0644));
-
-		check(pwrite(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf), "small file: %m");
-		close(fd);
-	}
-}
-
-void check_small_files(const struct env *e, uint64_t stamp)
-{
-	for (int i = 0; i < SMALL_FILES; i++) {
-		int fd = must(open(small_file(e, i), O_RDWR));
-
-		check(file_size(fd) == (off_t)(SMALL_PAGES * PAGE), "size of a small file");
-		check_all_pages(fd, stamp, "small file");
-		close(fd);
-		must(unlink(small_file(e, i)));
 	}
 }
 

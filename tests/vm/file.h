@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Files: their pages and what these hold, mappings, blocks, free space, SIGBUS. */
+/* Files: their pages and what these hold, mappings, blocks, SIGBUS. */
 #ifndef FSDAX_VM_FILE_H
 #define FSDAX_VM_FILE_H
 
@@ -51,20 +51,6 @@ void *read_pieces(void *reader);
 off_t file_size(int fd);
 /* Physical block (in 4 KiB units) behind a page, 0 for a hole. */
 uint64_t file_block(int fd, size_t index);
-/*
- * Put all blocks but some @pages into use. Before a case frees the blocks that it is about, so
- * that what fill_free_space() has to write is less.
- */
-#define LEFT	((size_t)4096)
-void leave_free(const struct env *e, size_t pages);
-/* Fill the free space with pages of one stamp; check that nobody changed them. */
-int fill_free_space(const struct env *e, const char *name, uint64_t stamp);
-/*
- * The same by many small files, which take small holes that a large one does
- * not get. The check removes them.
- */
-void fill_small_files(const struct env *e, uint64_t stamp);
-void check_small_files(const struct env *e, uint64_t stamp);
 void check_all_pages(int fd, uint64_t stamp, const char *what);
 
 /* Store to or load from a page that may raise SIGBUS: returns the signal or 0. */

@@ -158,6 +158,7 @@ static void block_is_not_reused(const struct env *e)
 {
 	struct job job = { .op = OP_TRUNCATE, .first = 0 };
 	char *p = stamped(e, &job.fd, 2, 100), buf[PAGE];
+	const uint64_t block = file_block(job.fd, 0);
 	struct pin pin;
 	int fill;
 
@@ -172,6 +173,7 @@ static void block_is_not_reused(const struct env *e)
 	}
 	job_succeeds(&job);
 	check_all_pages(fill, 0x5555, "file that filled the disk");
+	check_given_out(e, block, 2 * HUGE);
 }
 
 static void pins_elsewhere_block_nobody(const struct env *e)
@@ -263,9 +265,11 @@ static void eviction_waits(const struct env *e)
 	struct job job = { .op = OP_UNLINK, .path = in_dir(e, "f") };
 	char buf[PAGE], *p;
 	struct pin pin;
+	uint64_t block;
 	int fd, fill;
 
 	p = stamped(e, &fd, 1, 100);
+	block = file_block(fd, 0);
 	leave_free(e, LEFT);
 	pin_pages(&pin, p + 300 * PAGE, 1);
 	must(munmap(p, HUGE * PAGE));
@@ -277,6 +281,7 @@ static void eviction_waits(const struct env *e)
 	check_page(buf, 400, "page in the pipe");
 	job_succeeds(&job);
 	check_all_pages(fill, 0x5555, "file that filled the disk");
+	check_given_out(e, block, HUGE);
 }
 
 static const struct test tests[] = {

@@ -88,10 +88,12 @@ static void block_stays_after_interrupt(const struct env *e)
 	struct job job = { .op = OP_TRUNCATE, .first = 0 };
 	char *p, buf[PAGE];
 	struct pin pin;
+	uint64_t block;
 	int fill;
 
 	leave_free(e, LEFT);
 	job.fd = create_file(e, "f", N, 100);
+	block = file_block(job.fd, 0);
 	p = map_file(job.fd, N, RW);
 	pin_pages(&pin, p, N);
 	job_start(&job);
@@ -107,6 +109,7 @@ static void block_stays_after_interrupt(const struct env *e)
 	}
 	check_all_pages(fill, 0x5555, "file that filled the disk");
 	must(ftruncate(job.fd, 0));
+	check_given_out(e, block, N);
 }
 
 static void kill_waiter(const struct env *e, enum op kind, int sig)

@@ -197,6 +197,7 @@ static void block_is_not_reused(const struct env *e)
 	const uint64_t pattern = 0x5555;
 	struct job job = { .op = OP_TRUNCATE, .first = 0 };
 	char *p = stamped_file(e, &job.fd), buf[PAGE];
+	const uint64_t block = file_block(job.fd, 0);
 	struct pin pin;
 	int fill;
 
@@ -211,6 +212,7 @@ static void block_is_not_reused(const struct env *e)
 	}
 	job_succeeds(&job);
 	check_all_pages(fill, pattern, "file that filled the disk");
+	check_given_out(e, block, N);
 }
 
 /* Drained, freed and given to another file at once, many times over. */

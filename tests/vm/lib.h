@@ -11,6 +11,7 @@
 #include "kernel.h"
 #include "pair.h"
 #include "rng.h"
+#include "room.h"
 #include "slow_file.h"
 
 #endif

@@ -4,9 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdint.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -17,40 +14,14 @@
 #define N	((size_t)64)
 /* More than the blocks that are left for a fault when write(2) gets none. */
 #define HOLES	((size_t)512)
-#define RESERVE	64
-
-/* xfs_fs.h of the kernel. */
-struct xfs_resblks {
-	uint64_t blocks, available;
-};
-
-#define XFS_IOC_SET_RESBLKS	_IOWR('X', 114, struct xfs_resblks)
-#define XFS_IOC_GET_RESBLKS	_IOR('X', 115, struct xfs_resblks)
-
-/*
- * XFS keeps up to 8192 blocks for what must not fail, and gives them to faults. Has it keep so
- * many, and returns how many they were.
- */
-static uint64_t keep_blocks(const struct env *e, int fd, uint64_t blocks)
-{
-	struct xfs_resblks was, reserve = { .blocks = blocks };
-
-	if (strcmp(e->fs, "xfs"))
-		return 0;
-	must(ioctl(fd, XFS_IOC_GET_RESBLKS, &was));
-	must(ioctl(fd, XFS_IOC_SET_RESBLKS, &reserve));
-	return was.blocks;
-}
 
 static void no_space_in_a_fault(const struct env *e)
 {
 	int fd = create_file(e, "f", 0, 0), fill;
-	uint64_t reserve;
 	char *p;
 
 	must(ftruncate(fd, HOLES * PAGE));
 	must(fsync(fd));
-	reserve = keep_blocks(e, fd, RESERVE);
 	p = map_file(fd, HOLES, RW);
 	check_page(p, 0, "hole");
 	fill = fill_free_space(e, "fill", 0x5555);
@@ -72,8 +43,6 @@ full:
 		check(p[i * PAGE] == 2 && !p[i * PAGE + 1], "page %zu", i);
 	}
 	must(ftruncate(fd, 0));
-	/* The next case has the same mount. */
-	keep_blocks(e, fd, reserve);
 }
 
 static void remount_read_only(const struct env *e)
