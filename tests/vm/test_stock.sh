@@ -3,6 +3,5 @@
 # vm: --kernel plain --smp 1 --timeout 2400
 # What ext4 and XFS do on stock C in the cases that it survives: controls, which need no debug
 # kernel and no second CPU.
-groups='data,holes,dirty,layout,interrupt,races,direct,evict,space,huge*,reflink*'
 exec "$FSDAX_BIN/scenarios" -c -k "${FSDAX_KO:?no module}" -f ext4,xfs \
-	-g "$groups,unwritten,calls,poison,pieces" "$@"
+	-g 'data,holes,dirty,layout,interrupt,races,direct,evict,space,huge*,reflink*,unwritten,calls,poison,pieces' "$@"
