@@ -100,7 +100,7 @@ static void waits_for_read(const struct env *e, enum op op)
 	transfer_join(&t);
 	job_succeeds(&job);
 	check_all_pages(fill, 0x5555, "file that filled the disk");
-	/* Neither the zeroes nor the insertion leave a block. */
+	/* Neither zeroes nor an insertion free a block. */
 	if (op != OP_ZERO && op != OP_INSERT)
 		check_given_out(e, block, op == OP_TRUNCATE ? N - 4 : 4);
 	close(t.fd);

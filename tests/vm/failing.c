@@ -381,7 +381,7 @@ void run_actions(const struct env *e, const struct action *actions)
 				max = 1;
 			} else if (by == BY_ALLOCATION && run_is_short(e)) {
 				/* Most of these are the file system's. */
-				max /= 3;
+				max = (max + 2) / 3;
 			}
 			/* The kernel would try for ever. */
 			if (by == ALL_OF_MODULE && a->kind & BY_CPU)
